@@ -1,0 +1,71 @@
+package vfs_test
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"github.com/hallig-cloud/hallig/vfs"
+)
+
+func TestOS(t *testing.T) {
+	fsys := vfs.OS()
+	dir := filepath.ToSlash(t.TempDir()) + "/a/b"
+	if err := vfs.MkdirAllSync(fsys, dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"one", "two"} {
+		if err := vfs.WriteFileSync(fsys, dir+"/f", []byte(s)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := vfs.ReadFile(fsys, dir+"/f", 3); err != nil || string(b) != s {
+			t.Fatalf("%q %v", b, err)
+		}
+	}
+	if _, err := vfs.ReadFile(fsys, dir+"/f", 2); err == nil {
+		t.Fatal("a file over the limit was read")
+	}
+	if names, err := fsys.List(dir); err != nil || len(names) != 1 || names[0] != "f" {
+		t.Fatal(names, err)
+	}
+	f, err := fsys.OpenReadWrite(dir + "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Datasync(); err != nil {
+		t.Fatal(err)
+	}
+	here, _ := f.Stat()
+	there, _ := fsys.Stat(dir + "/f")
+	if !vfs.SameFile(here, there) {
+		t.Fatal("a file is not the same as itself")
+	}
+	if err := vfs.WriteFileSync(fsys, dir+"/f", []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if there, _ = fsys.Stat(dir + "/f"); vfs.SameFile(here, there) {
+		t.Fatal("a replaced file is the same as the one before it")
+	}
+	if _, err := fsys.Stat(dir + "/g"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if free, total, err := fsys.Usage(dir); err != nil || free < 0 || total < free {
+		t.Fatal(free, total, err)
+	}
+	l, err := fsys.Lock(dir + "/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fsys.Lock(dir + "/lock"); err == nil {
+		t.Fatal("the lock was taken twice")
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = fsys.Lock(dir + "/lock"); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
