@@ -1,0 +1,278 @@
+package s3
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/objects"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Store   objects.API
+	Region  string           // S3's region string; default "us-east-1"
+	Domains []string         // hosts below which BUCKET.DOMAIN is virtual-host style; none: path style only
+	Log     *slog.Logger     // default: discards
+	Clock   func() time.Time // default: time.Now
+	// Observe, when set, is called after every request, from its goroutine, for
+	// metrics and access logs. It must not block.
+	Observe func(Record)
+	// Events, when set, gets what happened to objects, after the commit and before
+	// the response. It must not block.
+	Events func(context.Context, objects.Event)
+	// MaxHeader bounds the bytes of a request's headers; 0: 8 KiB, as S3.
+	MaxHeader int
+	// SecureCustomerKeys refuses SSE-C keys on connections without TLS, as S3
+	// does. The default takes them from anywhere: Hallig often stands behind a
+	// proxy that ended TLS, and listens on loopback.
+	SecureCustomerKeys bool
+}
+
+// A Record is what is known of one request after its end.
+type Record struct {
+	Time       time.Time
+	Duration   time.Duration
+	RequestID  string
+	HostID     string
+	Operation  string // "GetObject"; "" if none was found
+	Request    *http.Request
+	Bucket     string
+	Key        string
+	Version    catalog.VersionID
+	Requester  string // canonical user id; "" if anonymous
+	AccessKey  string
+	Status     int
+	Code       string // S3's error code, "" on success
+	BytesIn    int64  // declared length of the request's body, -1 if unknown
+	BytesOut   int64  // of the response's body
+	ObjectSize int64  // bytes of the object read or written; 0 if none
+}
+
+// A Server is the S3 door. It is an http.Handler; it starts no goroutines.
+type Server struct {
+	cfg    Config
+	router *router
+}
+
+// New returns a Server.
+func New(cfg Config) *Server {
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.MaxHeader == 0 {
+		cfg.MaxHeader = 8 << 10
+	}
+	return &Server{cfg: cfg, router: newRouter(operations())}
+}
+
+// ServeHTTP answers one request. A panic in a handler is logged and becomes
+// InternalError, or a broken connection if the answer had begun.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := &request{
+		s: s, w: &response{ResponseWriter: w}, r: r,
+		id: newRequestID(), hostID: newHostID(), started: s.cfg.Clock(),
+		length: r.ContentLength, body: r.Body,
+	}
+	h := w.Header()
+	h.Set("Server", "Hallig")
+	h.Set("x-amz-request-id", q.id)
+	h.Set("x-amz-id-2", q.hostID)
+	var failed *Error
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // the very value is meant
+				panic(p)
+			}
+			s.cfg.Log.ErrorContext(r.Context(), "request panicked", "request", q.id, "err", p, "stack", string(debug.Stack()))
+			failed = fail("InternalError")
+			s.finish(q, failed)
+			if q.w.status != failed.Status {
+				panic(http.ErrAbortHandler)
+			}
+			return
+		}
+		s.finish(q, failed)
+	}()
+	if err := s.serve(r.Context(), q); err != nil {
+		failed = fromError(err)
+	}
+}
+
+// serve takes the request through the door.
+func (s *Server) serve(ctx context.Context, q *request) error {
+	if n := headerSize(q.r); n > s.cfg.MaxHeader {
+		return fail("RequestHeaderSectionTooLarge").With("MaxSizeAllowed", itoa(s.cfg.MaxHeader))
+	}
+	var err error
+	if q.query, err = url.ParseQuery(q.r.URL.RawQuery); err != nil {
+		return fail("InvalidURI").Because(err)
+	}
+	a, err := parseAddress(q.r, s.cfg.Domains)
+	q.bucketName, q.key, q.virtualHost = a.bucket, a.key, a.virtualHost
+	if err != nil {
+		return err
+	}
+	if done, err := s.website(ctx, q); done || err != nil {
+		return err
+	}
+	if q.r.Method == http.MethodOptions {
+		return s.preflight(ctx, q)
+	}
+	if q.op, err = s.router.find(q.r.Method, a.scope(), q.query, q.r.Header); err != nil {
+		return err
+	}
+	if err := s.cors(ctx, q); err != nil {
+		return err
+	}
+	if err := s.authenticate(ctx, q); err != nil {
+		return err
+	}
+	if err := q.parseVersion(); err != nil {
+		return err
+	}
+	if err := s.authorize(ctx, q); err != nil {
+		return err
+	}
+	return q.op.handle(s, ctx, q)
+}
+
+// scope returns what the address names.
+func (a address) scope() scope {
+	switch {
+	case a.bucket == "":
+		return scopeService
+	case a.key == "":
+		return scopeBucket
+	}
+	return scopeObject
+}
+
+// parseVersion reads the versionId parameter. An empty or malformed one is
+// InvalidArgument.
+func (q *request) parseVersion() error {
+	if a := (address{bucket: q.bucketName, key: q.key}); a.scope() != scopeObject || !q.query.Has("versionId") {
+		return nil
+	}
+	v, err := checkVersionID(q.query.Get("versionId"))
+	q.version, q.versioned = v, true
+	return err
+}
+
+// checkVersionID reads a client's version id.
+func checkVersionID(s string) (catalog.VersionID, error) {
+	if s == "" {
+		return "", invalidArgument("versionId", s, "Version id cannot be the empty string")
+	}
+	v := catalog.VersionID(s)
+	if v == catalog.NullVersion {
+		return v, nil
+	}
+	if _, err := v.Revision(); err != nil {
+		return "", invalidArgument("versionId", s, "Invalid version id specified")
+	}
+	return v, nil
+}
+
+// finish answers a failed request and reports it.
+func (s *Server) finish(q *request, failed *Error) {
+	if failed != nil {
+		s.refuse(q, failed)
+	}
+	s.observe(q, failed)
+}
+
+// refuse sends the error. If the answer has begun the connection is broken
+// instead, so that no client takes what it has for the whole.
+func (s *Server) refuse(q *request, e *Error) {
+	level := slog.LevelDebug
+	if e.Status >= 500 && !errors.Is(e, context.Canceled) {
+		level = slog.LevelError
+	}
+	s.cfg.Log.Log(q.r.Context(), level, "request failed", "request", q.id, "method", q.r.Method,
+		"bucket", q.bucketName, "key", q.key, "code", e.Code, "status", e.Status, "err", e)
+	if q.w.status != 0 {
+		s.observe(q, e)
+		panic(http.ErrAbortHandler)
+	}
+	h := q.w.Header()
+	if e.Status == http.StatusNotModified {
+		h.Del("Content-Type")
+		q.w.WriteHeader(e.Status)
+		return
+	}
+	for _, name := range []string{"Content-Length", "Content-Range", "Content-Encoding", "Content-Disposition", "Cache-Control", "ETag", "Accept-Ranges"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "application/xml")
+	if e.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	body := e.body(q.id, q.hostID)
+	if q.r.Method == http.MethodHead {
+		q.w.WriteHeader(e.Status)
+		return
+	}
+	h.Set("Content-Length", itoa(len(body)))
+	q.w.WriteHeader(e.Status)
+	_, _ = q.w.Write(body) // a client that went away is no error of ours
+}
+
+func (s *Server) observe(q *request, failed *Error) {
+	if s.cfg.Observe == nil || q.observed {
+		return
+	}
+	q.observed = true
+	rec := Record{
+		Time: q.started, Duration: s.cfg.Clock().Sub(q.started), RequestID: q.id, HostID: q.hostID, Request: q.r,
+		Bucket: q.bucketName, Key: q.key, Version: q.version, Status: q.w.status,
+		BytesIn: q.r.ContentLength, BytesOut: q.w.bytes, ObjectSize: q.objectSize,
+		Requester: q.auth.user, AccessKey: q.auth.accessKey,
+	}
+	if q.op != nil {
+		rec.Operation = q.op.name
+	}
+	if failed != nil {
+		rec.Code = failed.Code
+	}
+	s.cfg.Observe(rec)
+}
+
+// headerSize is the bytes of the request line's and the headers' text.
+func headerSize(r *http.Request) int {
+	n := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
+// newRequestID returns 16 upper-case hexadecimal digits, as S3's ids look.
+func newRequestID() string {
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
+func newHostID() string {
+	var b [32]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return base64.StdEncoding.EncodeToString(b[:])
+}
