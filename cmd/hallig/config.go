@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/hallig-cloud/hallig"
+)
+
+// errUsage marks errors of the caller's own making that kong cannot see.
+var errUsage = errors.New("usage")
+
+var errNotFound = hallig.ErrNotFound
+
+// configFlag names a configuration file. Unlike kong.ConfigFlag, a file that
+// cannot be read is an error.
+type configFlag string
+
+// BeforeResolve reads the file before flags take their values.
+func (configFlag) BeforeResolve(app *kong.Kong, ctx *kong.Context, trace *kong.Path) error {
+	path := string(ctx.FlagValue(trace.Flag).(configFlag)) //nolint:errcheck // it is this type
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("configuration file: %w", err)
+	}
+	defer f.Close()
+	resolver, err := loadConfig(f)
+	if err != nil {
+		return fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	if err := resolver.Validate(app.Model); err != nil {
+		return fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	ctx.AddResolver(resolver)
+	return nil
+}
+
+// config is a configuration file: one JSON object of flags by their names.
+// Names may be written with - or _. A name that no command has is an error.
+type config map[string]any
+
+// loadConfig reads a configuration file.
+func loadConfig(r io.Reader) (kong.Resolver, error) {
+	d := json.NewDecoder(r)
+	d.UseNumber()
+	var raw map[string]any
+	if err := d.Decode(&raw); err != nil {
+		return nil, fmt.Errorf("not a JSON object: %w", err)
+	}
+	c := config{}
+	for name, v := range raw {
+		c[strings.ReplaceAll(name, "_", "-")] = v
+	}
+	return c, nil
+}
+
+// Validate implements kong.Resolver.
+func (c config) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	var walk func(n *kong.Node)
+	walk = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			known[f.Name] = true
+		}
+		for _, child := range n.Children {
+			walk(child)
+		}
+	}
+	walk(app.Node)
+	for name := range c {
+		if !known[name] {
+			return fmt.Errorf("%q is no flag of any command", name)
+		}
+	}
+	return nil
+}
+
+// Resolve implements kong.Resolver.
+func (c config) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	v, ok := c[flag.Name]
+	if !ok {
+		return nil, nil
+	}
+	switch v := v.(type) {
+	case []any:
+		words := make([]string, len(v))
+		for i, w := range v {
+			words[i] = fmt.Sprint(w)
+		}
+		return strings.Join(words, ","), nil
+	case json.Number:
+		return v.String(), nil
+	}
+	return v, nil
+}
