@@ -24,7 +24,7 @@ var version = ""
 // in the configuration file, in that order of precedence.
 type cli struct {
 	Config     configFlag `help:"Read flags from this JSON file: {\"data\": \"/srv/hallig\", \"drive\": [\"/mnt/a\", \"/mnt/b\"]}. /etc/hallig/config.json is read if it exists." placeholder:"FILE" env:"HALLIG_CONFIG"`
-	Data       string     `help:"Data directory of the node." default:"./hallig-data" placeholder:"DIR"`
+	Data       string     `help:"Data directory of the node (default ./hallig-data)." default:"./hallig-data" placeholder:"DIR"`
 	AdminAddr  string     `help:"Admin address: where start serves it and where the other commands look for it (default ${admin_addr}; or what the running node wrote into the data directory)." placeholder:"HOST:PORT"`
 	AdminToken string     `help:"Admin token; read from the file admin.token in the data directory when not given. Better in the environment than on the command line." placeholder:"TOKEN"`
 	JSON       bool       `help:"Print JSON instead of tables." name:"json"`
@@ -62,7 +62,6 @@ func run(ctx context.Context, args []string, std stdio) int {
 		kong.Description("A cloud you own. `hallig start` runs a store that speaks S3; the other commands operate it.\n\nExit codes: "+exitCodes),
 		kong.Configuration(loadConfig, "/etc/hallig/config.json"),
 		kong.DefaultEnvars("HALLIG"),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(std.out, std.err),
 		kong.Vars{"admin_addr": defaultAdminAddr},

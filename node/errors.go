@@ -1,0 +1,58 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"syscall"
+)
+
+// ErrStart marks what keeps a node from starting: its message is one sentence
+// for the operator that says what is wrong and what to do.
+var ErrStart = errors.New("cannot start")
+
+var errClock = errors.New("clock is far off")
+
+// startError is such a sentence, with its cause for errors.Is.
+type startError struct {
+	says  string
+	cause error
+}
+
+func (e *startError) Error() string { return "cannot start: " + e.says }
+
+func (e *startError) Unwrap() []error { return []error{ErrStart, e.cause} }
+
+func startf(cause error, format string, args ...any) error {
+	return &startError{fmt.Sprintf(format, args...), cause}
+}
+
+// startIO turns a failure to read or write under path into a sentence.
+func startIO(what, path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrStart):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return startf(err, "no permission to use %s %s: give it to user %s (chown -R %s %s) or choose another directory", what, path, userName(), userName(), path)
+	case errors.Is(err, syscall.EROFS):
+		return startf(err, "%s %s is on a read-only file system: mount it for writing or choose another directory", what, path)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return startf(err, "the disk of %s %s is full: free some space there (a few hundred MiB at least) and start again", what, path)
+	case errors.Is(err, syscall.ENOTDIR):
+		return startf(err, "%s %s is not a directory: choose another path", what, path)
+	case errors.Is(err, syscall.EIO):
+		return startf(err, "the disk of %s %s answers with input/output errors: it is failing; replace it (`hallig drive replace`) or start without it", what, path)
+	}
+	return startf(err, "%s %s: %v", what, path, err)
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprint(os.Getuid())
+}
