@@ -1,0 +1,327 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/shard"
+)
+
+// Run checks the drive and compacts it in the background until ctx ends.
+func (d *Drive) Run(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error {
+		every(ctx, d.cfg.CheckEvery, func() { d.tend(ctx) })
+		return nil
+	})
+	g.Go(func() error {
+		every(ctx, d.cfg.CompactEvery, func() {
+			if err := d.compactAll(ctx, rate.NewLimiter(rate.Limit(d.cfg.CompactRate), scanBuffer)); err != nil && ctx.Err() == nil {
+				d.log.Warn("compaction stopped", "drive", d.identity.Drive.String(), "dir", d.cfg.Dir, "err", err)
+			}
+		})
+		return nil
+	})
+	return g.Wait()
+}
+
+func every(ctx context.Context, period time.Duration, fn func()) {
+	t := time.NewTicker(period)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			fn()
+		}
+	}
+}
+
+// tend checks the drive, and if writes to it failed tries one.
+func (d *Drive) tend(ctx context.Context) {
+	if d.enter(ctx) != nil {
+		return
+	}
+	defer d.leave()
+	if d.Check() != nil {
+		return
+	}
+	if state, _ := d.health.get(); state == shard.StateReadOnly {
+		r := &request{kind: requestDelete, probe: true}
+		_ = d.queue.do(ctx, r, d.commit) // the state says how it went
+	}
+}
+
+// Compact copies the live records out of every finished segment with enough
+// dead bytes (Config.CompactRatio), and of finished segments that are small,
+// and removes those segments. Reads of them go on unharmed.
+func (d *Drive) Compact(ctx context.Context) error {
+	return d.compactAll(ctx, nil)
+}
+
+func (d *Drive) compactAll(ctx context.Context, limit *rate.Limiter) error {
+	d.compact.Lock()
+	defer d.compact.Unlock()
+	for _, num := range d.worth() {
+		if err := d.enter(ctx); err != nil {
+			return err
+		}
+		err := d.health.gone()
+		if err == nil {
+			err = d.compactSegment(ctx, num, limit)
+		}
+		d.leave()
+		if err != nil {
+			return fmt.Errorf("compact segment %s of drive %s: %w", segmentName(num), d.cfg.Dir, err)
+		}
+	}
+	return nil
+}
+
+// worth returns the segments to compact, those with the least to copy first.
+func (d *Drive) worth() []uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var nums, small []uint64
+	for num, s := range d.segments {
+		if s == d.active || !s.sealed || s.doomed {
+			continue
+		}
+		used := s.live + s.deletes*deletionSize
+		dead := float64(s.size-segmentHeader-used) / float64(max(1, s.size-segmentHeader))
+		switch {
+		case s.shards == 0 && s.deletes == 0, dead >= d.cfg.CompactRatio:
+			nums = append(nums, num)
+		case s.size < d.cfg.SegmentSize/8:
+			small = append(small, num)
+		}
+	}
+	if len(small) >= 4 {
+		nums = append(nums, small...)
+	}
+	slices.SortFunc(nums, func(a, b uint64) int {
+		return int(d.segments[a].live - d.segments[b].live)
+	})
+	return nums
+}
+
+// compactSegment stores what a segment holds anew, makes the index say so
+// durably, and removes the file.
+func (d *Drive) compactSegment(ctx context.Context, num uint64, limit *rate.Limiter) error {
+	d.mu.Lock()
+	s := d.segments[num]
+	d.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	f, done, err := d.files.acquire(num)
+	if err != nil {
+		return d.readFailed(err)
+	}
+	defer done()
+	c := &compaction{d: d, ctx: ctx, s: s, limit: limit, oldest: d.oldestBut(num)}
+	if _, err := scanSegment(ctx, f, s.id, segmentHeader, s.size, c.take); err != nil {
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return d.drop(ctx, s)
+}
+
+// oldestBut returns the lowest number of the other segments.
+func (d *Drive) oldestBut(num uint64) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	oldest := d.last + 1
+	for n := range d.segments {
+		if n != num {
+			oldest = min(oldest, n)
+		}
+	}
+	return oldest
+}
+
+type compaction struct {
+	d      *Drive
+	ctx    context.Context // of the one call that this serves
+	s      *segment
+	limit  *rate.Limiter
+	oldest uint64
+	moves  []move // not yet committed
+	size   int
+}
+
+// take deals with one thing found in the segment.
+func (c *compaction) take(it found) error {
+	if c.limit != nil {
+		for n := int(it.end - it.off); n > 0; n -= scanBuffer {
+			if err := c.limit.WaitN(c.ctx, min(n, scanBuffer)); err != nil {
+				return err
+			}
+		}
+	}
+	r := &it.record
+	switch {
+	case r.kind == kindShard && it.err == nil:
+		return c.move(it)
+	case r.kind == kindShard:
+		c.d.quarantine(c.ctx, r.header.ID, recordAt{c.s.id.num, r.off}, it.err)
+	case r.kind == kindDelete && it.err == nil:
+		return c.keep(it)
+	}
+	return nil
+}
+
+// move queues a shard that is still live here.
+func (c *compaction) move(it found) error {
+	r := &it.record
+	e, err := c.d.lookup(r.header.ID)
+	if err != nil || e.state != entryLive || !e.at(c.s.id.num, r.off) {
+		return err
+	}
+	h := r.header
+	h.Vouch = slices.Clone(h.Vouch)
+	body := slices.Clone(it.body)
+	c.moves = append(c.moves, move{h, appendRecordHeader(nil, kindShard, h, body), body, recordAt{c.s.id.num, r.off}})
+	if c.size += len(body); c.size >= maxGroup/2 || len(c.moves) >= 256 {
+		return c.flush()
+	}
+	return nil
+}
+
+// flush commits the queued moves as one, so that they share a sync.
+func (c *compaction) flush() error {
+	if len(c.moves) == 0 {
+		return nil
+	}
+	err := c.d.queue.do(c.ctx, &request{kind: requestMove, moves: c.moves}, c.d.commit)
+	c.moves, c.size = nil, 0
+	return err
+}
+
+// keep stores those deletions anew that are still needed: another segment may
+// hold the shard, or they are younger than Config.KeepDeletes.
+func (c *compaction) keep(it found) error {
+	dels, err := parseDeletions(it.body)
+	if err != nil {
+		return nil
+	}
+	now := c.d.cfg.now()
+	var kept []deletion
+	var gone []shard.ID
+	for _, del := range dels {
+		e, err := c.d.lookup(del.id)
+		if err != nil {
+			return err
+		}
+		if e.state != entryDeleted || e.segment != c.s.id.num {
+			continue
+		}
+		del.horizon, del.when = e.horizon, e.when
+		if c.oldest <= del.horizon || now.Sub(time.Unix(del.when, 0)) < c.d.cfg.KeepDeletes {
+			kept = append(kept, del)
+		} else {
+			gone = append(gone, del.id)
+		}
+	}
+	if len(kept) > 0 {
+		r := &request{kind: requestDelete, deletions: kept, keep: true, from: recordAt{segment: c.s.id.num}}
+		if err := c.d.queue.do(c.ctx, r, c.d.commit); err != nil {
+			return err
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	r := &request{kind: requestIndex, change: func(t *txn) error {
+		for _, id := range gone {
+			e, err := t.get(id)
+			if err != nil {
+				return err
+			}
+			if e.state == entryDeleted && e.segment == c.s.id.num {
+				t.set(id, entry{})
+			}
+		}
+		return nil
+	}}
+	return c.d.queue.do(c.ctx, r, c.d.commit)
+}
+
+var errStillNeeded = errors.New("it still holds shards")
+
+// drop removes a segment that nothing refers to any more. The index is durable
+// before the file goes, and the file is gone for good before it is forgotten.
+func (d *Drive) drop(ctx context.Context, s *segment) error {
+	num := s.id.num
+	doom := &request{kind: requestIndex, sync: true, change: func(t *txn) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if s.shards != 0 || s.deletes != 0 {
+			return errStillNeeded
+		}
+		t.row(num).doomed = true
+		return nil
+	}}
+	if s.shards != 0 || s.deletes != 0 {
+		if err := d.missing(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := d.queue.do(ctx, doom, d.commit); err != nil {
+		return err
+	}
+	if err := d.inPlaceDir(); err != nil {
+		return err
+	}
+	if err := d.fs.Remove(d.segmentPath(num)); err != nil {
+		return err
+	}
+	if err := d.fs.SyncDir(path.Join(d.cfg.Dir, segmentsDir)); err != nil {
+		return err
+	}
+	forget := &request{kind: requestIndex, change: func(t *txn) error {
+		t.forget = append(t.forget, num)
+		return nil
+	}}
+	if err := d.queue.do(ctx, forget, d.commit); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	delete(d.segments, num)
+	d.mu.Unlock()
+	d.files.forget(num)
+	return nil
+}
+
+// inPlaceDir checks that the directory is still ours before a file is removed.
+func (d *Drive) inPlaceDir() error { return d.Check() }
+
+// missing quarantines the shards that the index places in a segment where the
+// scan did not come upon them.
+func (d *Drive) missing(ctx context.Context, s *segment) error {
+	ids, err := d.within(s.id.num, 0, maxSegment)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		e, err := d.lookup(id)
+		if err != nil {
+			return err
+		}
+		if e.segment == s.id.num && e.state == entryLive {
+			d.quarantine(ctx, id, recordAt{e.segment, e.off}, fmt.Errorf("its record is not there: %w", hallig.ErrCorrupt))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/shard"
+	"github.com/hallig-cloud/hallig/vfs"
+	"github.com/hallig-cloud/hallig/vfs/pebblefs"
+)
+
+// A kv is the ordered store under the index. It may lose the last batches in a
+// crash, in reverse order, but never one that was applied with sync or that
+// came before one.
+type kv interface {
+	get(key []byte) (value []byte, ok bool, err error)
+	// scan calls fn for every key in [from, to), in order; the slices are only
+	// valid during the call.
+	scan(from, to []byte, fn func(key, value []byte) error) error
+	apply(b *kvBatch, sync bool) error
+	close() error
+}
+
+// kvBatch is a set of changes that is applied as one.
+type kvBatch struct{ ops []kvOp }
+
+type kvOp struct{ key, value []byte } // a nil value deletes
+
+func (b *kvBatch) set(key, value []byte) { b.ops = append(b.ops, kvOp{key, value}) }
+func (b *kvBatch) del(key []byte)        { b.ops = append(b.ops, kvOp{key, nil}) }
+
+// The keys of the index.
+const (
+	keyShard   = 's' // + shard id: an entry
+	keyBad     = 'q' // + shard id: it is quarantined; no value
+	keySegment = 'g' // + segment number: a row
+	keyVersion = 'v' // indexVersion and the drive's id
+)
+
+const indexVersion = 1
+
+// entryState says what the drive knows of a shard id.
+type entryState uint8
+
+const (
+	entryNone entryState = iota
+	entryLive
+	entryBad     // stored, found bad, not yet repaired
+	entryDeleted // deleted for good
+)
+
+// entry is what the index holds for one shard id.
+type entry struct {
+	state entryState
+
+	segment uint64 // that holds the shard, or the deletion
+
+	// Of a live or bad shard.
+	off     uint32
+	hlen    uint16
+	length  uint32
+	sum     uint32
+	session hallig.SessionID
+
+	// Of a deleted one.
+	horizon uint64
+	when    int64
+}
+
+func (e *entry) size() int64 { return recordSize(int(e.hlen), int(e.length)) }
+
+// at reports whether the entry's record is the one at that place.
+func (e *entry) at(segment uint64, off uint32) bool {
+	return (e.state == entryLive || e.state == entryBad) && e.segment == segment && e.off == off
+}
+
+func entryKey(prefix byte, id shard.ID) []byte {
+	k := make([]byte, 1, 1+shard.IDSize)
+	k[0] = prefix
+	k, _ = id.AppendBinary(k)
+	return k
+}
+
+func (e *entry) encode() []byte {
+	b := make([]byte, 0, 40)
+	b = append(b, byte(e.state))
+	b = binary.BigEndian.AppendUint64(b, e.segment)
+	if e.state == entryDeleted {
+		b = binary.BigEndian.AppendUint64(b, e.horizon)
+		return binary.BigEndian.AppendUint64(b, uint64(e.when))
+	}
+	b = binary.BigEndian.AppendUint32(b, e.off)
+	b = binary.BigEndian.AppendUint16(b, e.hlen)
+	b = binary.BigEndian.AppendUint32(b, e.length)
+	b = binary.BigEndian.AppendUint32(b, e.sum)
+	return append(b, e.session[:]...)
+}
+
+var errBadIndex = fmt.Errorf("index of the drive: %w", hallig.ErrCorrupt)
+
+func decodeEntry(b []byte) (entry, error) {
+	if len(b) < 9 {
+		return entry{}, errBadIndex
+	}
+	e := entry{state: entryState(b[0]), segment: binary.BigEndian.Uint64(b[1:])}
+	switch {
+	case e.state == entryDeleted && len(b) == 25:
+		e.horizon, e.when = binary.BigEndian.Uint64(b[9:]), int64(binary.BigEndian.Uint64(b[17:]))
+	case (e.state == entryLive || e.state == entryBad) && len(b) == 39:
+		e.off, e.hlen = binary.BigEndian.Uint32(b[9:]), binary.BigEndian.Uint16(b[13:])
+		e.length, e.sum = binary.BigEndian.Uint32(b[15:]), binary.BigEndian.Uint32(b[19:])
+		copy(e.session[:], b[23:])
+	default:
+		return entry{}, errBadIndex
+	}
+	return e, nil
+}
+
+// row is what the index holds for one segment.
+type row struct {
+	epoch   uint64
+	mark    uint32 // the index knows every record before this offset
+	sealed  bool   // nothing will be written to it any more
+	doomed  bool   // its live records are elsewhere: the file is to be removed
+	live    int64  // bytes of live records
+	shards  int64  // live records
+	deletes int64  // deletions that the index places here
+}
+
+func segmentKey(num uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{keySegment}, num)
+}
+
+func (r *row) encode() []byte {
+	b := make([]byte, 0, 40)
+	b = binary.BigEndian.AppendUint64(b, r.epoch)
+	b = binary.BigEndian.AppendUint32(b, r.mark)
+	var flags byte
+	if r.sealed {
+		flags |= 1
+	}
+	if r.doomed {
+		flags |= 2
+	}
+	b = append(b, flags)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.live))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.shards))
+	return binary.BigEndian.AppendUint64(b, uint64(r.deletes))
+}
+
+func decodeRow(b []byte) (row, error) {
+	if len(b) != 37 {
+		return row{}, errBadIndex
+	}
+	return row{
+		epoch: binary.BigEndian.Uint64(b), mark: binary.BigEndian.Uint32(b[8:]),
+		sealed: b[12]&1 != 0, doomed: b[12]&2 != 0,
+		live: int64(binary.BigEndian.Uint64(b[13:])), shards: int64(binary.BigEndian.Uint64(b[21:])),
+		deletes: int64(binary.BigEndian.Uint64(b[29:])),
+	}, nil
+}
+
+// pebbleKV is the index on a drive.
+type pebbleKV struct{ db *pebble.DB }
+
+func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, error) {
+	c := pebble.NewCache(cache)
+	defer c.Unref() // the database holds its own reference
+	opts := &pebble.Options{
+		FS: pebblefs.New(fsys), Cache: c, Logger: pebbleLog{log},
+		MemTableSize:       8 << 20,
+		FormatMajorVersion: pebble.FormatNewest,
+	}
+	opts.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
+	return pebbleKV{db}, nil
+}
+
+func (p pebbleKV) get(key []byte) ([]byte, bool, error) {
+	v, c, err := p.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	v = bytes.Clone(v)
+	return v, true, c.Close()
+}
+
+func (p pebbleKV) scan(from, to []byte, fn func(key, value []byte) error) error {
+	it, err := p.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if err := fn(it.Key(), it.Value()); err != nil {
+			it.Close()
+			return err
+		}
+	}
+	return it.Close()
+}
+
+func (p pebbleKV) apply(b *kvBatch, sync bool) error {
+	batch := p.db.NewBatch()
+	defer batch.Close()
+	for _, o := range b.ops {
+		var err error
+		if o.value == nil {
+			err = batch.Delete(o.key, nil)
+		} else {
+			err = batch.Set(o.key, o.value, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if sync {
+		return batch.Commit(pebble.Sync)
+	}
+	return batch.Commit(pebble.NoSync)
+}
+
+func (p pebbleKV) close() error { return p.db.Close() }
+
+// pebbleLog passes on what an operator may need.
+type pebbleLog struct{ log *slog.Logger }
+
+func (pebbleLog) Infof(string, ...any) {}
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Warn("shard index", "message", fmt.Sprintf(format, args...))
+}
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	panic("shard index: " + fmt.Sprintf(format, args...))
+}
