@@ -78,6 +78,9 @@ func fromError(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
+	if e, ok := fromDocument(err); ok {
+		return e
+	}
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
 		return fail("MaxMessageLengthExceeded").Because(err)
@@ -182,6 +185,7 @@ var errorTable = map[string]errorRow{
 	"MissingSecurityHeader":                          {400, "Your request was missing a required header"},
 	"NoSuchBucket":                                   {404, "The specified bucket does not exist"},
 	"NoSuchBucketPolicy":                             {404, "The bucket policy does not exist"},
+	"NoSuchConfiguration":                            {404, "The specified configuration does not exist."},
 	"NoSuchCORSConfiguration":                        {404, "The CORS configuration does not exist"},
 	"NoSuchKey":                                      {404, "The specified key does not exist."},
 	"NoSuchLifecycleConfiguration":                   {404, "The lifecycle configuration does not exist"},
@@ -199,6 +203,7 @@ var errorTable = map[string]errorRow{
 	"OwnershipControlsNotFoundError":                 {404, "The bucket ownership controls were not found"},
 	"PermanentRedirect":                              {301, "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint."},
 	"PreconditionFailed":                             {412, "At least one of the pre-conditions you specified did not hold"},
+	"ReplicationConfigurationNotFoundError":          {404, "The replication configuration was not found"},
 	"RequestHeaderSectionTooLarge":                   {400, "Your request header section exceeds the maximum allowed size."},
 	"RequestTimeTooSkewed":                           {403, "The difference between the request time and the current time is too large."},
 	"RequestTimeout":                                 {400, "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."},
