@@ -30,6 +30,9 @@ type Config struct {
 	// Events, when set, gets what happened to objects, after the commit and before
 	// the response. It must not block.
 	Events func(context.Context, objects.Event)
+	// Notifications tries the targets of event notifications when they are
+	// configured; without it no target exists.
+	Notifications Notifications
 	// MaxHeader bounds the bytes of a request's headers; 0: 8 KiB, as S3.
 	MaxHeader int
 	// SecureCustomerKeys refuses SSE-C keys on connections without TLS, as S3
@@ -149,7 +152,7 @@ func (s *Server) serve(ctx context.Context, q *request) error {
 	if err := s.authorize(ctx, q); err != nil {
 		return err
 	}
-	return q.op.handle(s, ctx, q)
+	return q.op.handle(s, q.withRequester(ctx), q)
 }
 
 // scope returns what the address names.

@@ -179,7 +179,7 @@ func publish(n *Notifier, b *objects.Bucket, count int) {
 
 func records(t *testing.T) *mem.Catalog {
 	t.Helper()
-	c := mem.New()
+	c := mem.New(mem.Config{})
 	if err := NewWebhooks(c).Put(t.Context(), Webhook{Name: "w", URL: "http://hook.example/x", Authorization: "Bearer z", Secret: "s"}); err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	defer inner.Close()
 	outer := httptest.NewServer(http.RedirectHandler(inner.URL, http.StatusTemporaryRedirect))
 	defer outer.Close()
-	cat := mem.New()
+	cat := mem.New(mem.Config{})
 	n := New(Config{Records: cat, Node: "n1"})
 	if err := n.Webhooks().Put(t.Context(), Webhook{Name: "w", URL: outer.URL}); err != nil {
 		t.Fatal(err)
@@ -341,7 +341,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 func TestWebhooks(t *testing.T) {
 	ctx := t.Context()
-	h := NewWebhooks(mem.New())
+	h := NewWebhooks(mem.New(mem.Config{}))
 	for _, w := range []Webhook{{Name: "A", URL: "http://x"}, {Name: "", URL: "http://x"}, {Name: "a", URL: "ftp://x"}, {Name: "a", URL: "x"},
 		{Name: "a", URL: "http://x", Authorization: "a\r\nb"}} {
 		if err := h.Put(ctx, w); !errors.Is(err, hallig.ErrInvalid) {
