@@ -21,7 +21,10 @@ type Objects interface {
 	// returns. The returned error is about the request as a whole (then nothing
 	// of it was applied, or, with ErrUnavailable, it is not known and the same
 	// request, with its ID, may be sent again to learn it); an operation's own
-	// failure is in its Result.
+	// failure is in its Result. A repeat is answered with the first answer, unless
+	// every operation was refused: such a request leaves no trace and is decided
+	// anew. SetBucket stands alone in its request. A bucket that is closed or was
+	// never opened is ErrNotFound.
 	Commit(ctx context.Context, r Request) ([]Result, error)
 	// Head returns one version: the named one, or with CurrentVersion the newest,
 	// which may be a delete marker (the caller decides what that means). A
@@ -85,7 +88,7 @@ type Catalog interface {
 
 // A Request is one proposal.
 type Request struct {
-	ID      hallig.ProposalID // random; a repeat is answered with the first answer
+	ID      hallig.ProposalID // random, never zero; a repeat is answered with the first answer
 	Session hallig.SessionID  // the writer; a fenced one is refused with ErrFenced
 	Bucket  hallig.BucketID   // every operation is in this bucket
 	Epoch   uint64            // the bucket configuration that the caller acted on; another is ErrStale

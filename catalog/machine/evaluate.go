@@ -105,12 +105,15 @@ func reads(op catalog.Op) bool {
 type Proposal struct {
 	Command Command
 	Errs    []error // per step: the text of what failed
-	Applies bool    // at least one step is not a failure
+	Applies bool    // to be proposed: a step is not a failure, or the request has other runs
 	ops     []catalog.Op
 }
 
 // Evaluate decides ops (one run of the request, the part'th) against rows and
 // seals them. The error is about the request as a whole.
+//
+// A request all of whose operations are refused need not be proposed (Applies
+// is false): it leaves no trace, and a repeat of it is decided anew.
 func (s Vault) Evaluate(rows Reader, r *catalog.Request, part int, ops []catalog.Op, now time.Time) (*Proposal, error) {
 	v, err := rows.Get(bucketKey(r.Bucket))
 	if err != nil {
@@ -126,7 +129,7 @@ func (s Vault) Evaluate(rows Reader, r *catalog.Request, part int, ops []catalog
 	if err := codeError(b.admits(r.Epoch, isSet, set.Close), r, b.Epoch); err != nil {
 		return nil, err
 	}
-	p := &Proposal{ops: ops, Errs: make([]error, len(ops)), Command: Command{
+	p := &Proposal{ops: ops, Applies: len(ops) < len(r.Ops), Errs: make([]error, len(ops)), Command: Command{
 		Kind: CommandObjects, ID: r.ID, Part: uint16(part), Session: r.Session, Bucket: r.Bucket, Epoch: r.Epoch,
 		When: millis(now), Steps: make([]Step, len(ops))}}
 	for i, op := range ops {
