@@ -1,109 +1,132 @@
 // Package objects is the path of an object: from a reader to sealed, coded
 // and durable shards and a catalog commit, and back. Memory per request is a
-// few stripes, whatever the object's size.
+// few stripes, whatever the object's size, and of all requests together what
+// Config.Memory says.
+//
+// A write is acknowledged when every stripe has as many shards on stable
+// storage as its pool's Ack asks for and the catalog has committed the version.
+// When drives are missing it goes to a narrower pool over those that are left,
+// under the strongest promise that they can keep; extents name their pool, so
+// upkeep finds what to re-encode. A read verifies every byte before it hands it
+// on: block sums in the store, the stripe's vouch, each segment's
+// authentication.
 package objects
 
 import (
 	"context"
-	"errors"
-	"io"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/erasure"
+	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/seal"
 )
 
-// Store implements API.
-type Store struct{}
+// Store implements API. It is safe for concurrent use.
+type Store struct {
+	config  Config
+	catalog catalog.Catalog
+	keys    *seal.Keyring
+	log     *slog.Logger
+	memory  *memory
+	fleet   *fleet
+	pools   *poolBook
+	buckets *bucketCache
+	codes   erasure.Codes
+
+	background sync.WaitGroup // shards still on their way, deletions
+	life       context.Context
+	end        context.CancelFunc
+	stops      []func()
+	closing    sync.Once
+
+	ackRule func(*placement.Pool) int // tests: another rule than Pool.Ack
+}
 
 var _ API = (*Store)(nil)
 
-var errUnbuilt = errors.New("not built")
-
-// CreateBucket makes a bucket; see API.
-func (s *Store) CreateBucket(ctx context.Context, b Bucket) (Bucket, error) { return b, errUnbuilt }
-
-// Bucket returns a bucket; see API.
-func (s *Store) Bucket(ctx context.Context, name string) (Bucket, error) { return Bucket{}, errUnbuilt }
-
-// Buckets lists buckets; see API.
-func (s *Store) Buckets(ctx context.Context, after string, limit int) ([]Bucket, error) {
-	return nil, errUnbuilt
+// New returns a Store. Close it before what it was made of.
+func New(c Config) (*Store, error) {
+	if err := c.fill(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		config:  c,
+		catalog: c.Catalog,
+		keys:    c.Keys,
+		log:     c.Logger,
+		memory:  newMemory(c.Memory, c.MemoryWait),
+		fleet:   newFleet(&c),
+		pools:   newPoolBook(c.Catalog, c.Logger),
+		buckets: newBucketCache(),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.stops = []func(){
+		c.Catalog.Watch(catalog.KindBucket, s.buckets.flush),
+		c.Catalog.Watch(catalog.KindPool, s.pools.flush),
+		c.Drives.Watch(s.pools.flush),
+	}
+	return s, nil
 }
 
-// UpdateBucket changes a bucket; see API.
-func (s *Store) UpdateBucket(ctx context.Context, name string, change func(*Bucket) error) (Bucket, error) {
-	return Bucket{}, errUnbuilt
+// Close waits for what goes on in the background: shards on their way to slow
+// drives (at most Config.ShardTimeout) and deletions of what failed writes
+// left, which it cuts short. Requests must have ended before.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		for _, stop := range s.stops {
+			stop()
+		}
+		s.end()
+		s.background.Wait()
+	})
+	return nil
 }
 
-// DeleteBucket removes an empty bucket; see API.
-func (s *Store) DeleteBucket(ctx context.Context, name string) error { return errUnbuilt }
+// MemoryInUse returns the bytes of stripe buffers granted to requests now.
+func (s *Store) MemoryInUse() int64 { return s.memory.used.Load() }
 
-// Put stores an object; see API.
-func (s *Store) Put(ctx context.Context, r PutRequest) (catalog.Version, error) {
-	return catalog.Version{}, errUnbuilt
+// now is the time as records keep it: UTC, in milliseconds.
+func (s *Store) now() time.Time { return s.config.Now().UTC().Truncate(time.Millisecond) }
+
+func (s *Store) damage(d Damage) {
+	s.log.Debug("damaged shard", "shard", d.Shard.String(), "drive", d.Drive, "err", d.Err)
+	if s.config.Damage != nil {
+		s.config.Damage(d)
+	}
 }
 
-// Head finds a version; see API.
-func (s *Store) Head(ctx context.Context, bucket, key string, v catalog.VersionID) (catalog.Version, error) {
-	return catalog.Version{}, errUnbuilt
+// ack is how many shards must be durable before a stripe counts.
+func (s *Store) ack(p *placement.Pool) int {
+	if s.ackRule != nil {
+		return s.ackRule(p)
+	}
+	return p.Ack()
 }
 
-// Get opens a version's bytes; see API.
-func (s *Store) Get(ctx context.Context, r GetRequest) (io.ReadCloser, error) {
-	return nil, errUnbuilt
+// poolFor returns the pool that a write to the bucket goes to now.
+func (s *Store) poolFor(ctx context.Context, b *Bucket, class placement.Class) (*placement.Pool, error) {
+	return s.poolWithout(ctx, b, class, nil)
 }
 
-// Copy copies a version; see API.
-func (s *Store) Copy(ctx context.Context, r CopyRequest) (catalog.Version, error) {
-	return catalog.Version{}, errUnbuilt
-}
-
-// Delete deletes keys or versions; see API.
-func (s *Store) Delete(ctx context.Context, bucket string, r ...DeleteRequest) ([]catalog.Result, error) {
-	return nil, errUnbuilt
-}
-
-// Change edits attributes; see API.
-func (s *Store) Change(ctx context.Context, bucket, key string, v catalog.VersionID, change func(*catalog.Version) error) (catalog.Version, error) {
-	return catalog.Version{}, errUnbuilt
-}
-
-// List lists a bucket; see API.
-func (s *Store) List(ctx context.Context, bucket string, q catalog.Query) (catalog.Page, error) {
-	return catalog.Page{}, errUnbuilt
-}
-
-// CreateUpload opens a multipart upload; see API.
-func (s *Store) CreateUpload(ctx context.Context, bucket, key string, a catalog.Attributes, customerKey []byte) (catalog.Upload, error) {
-	return catalog.Upload{}, errUnbuilt
-}
-
-// PutPart stores a part; see API.
-func (s *Store) PutPart(ctx context.Context, r PutPartRequest) (catalog.Part, error) {
-	return catalog.Part{}, errUnbuilt
-}
-
-// CopyPart copies a part; see API.
-func (s *Store) CopyPart(ctx context.Context, r CopyPartRequest) (catalog.Part, error) {
-	return catalog.Part{}, errUnbuilt
-}
-
-// Complete completes an upload; see API.
-func (s *Store) Complete(ctx context.Context, r CompleteRequest) (catalog.Version, error) {
-	return catalog.Version{}, errUnbuilt
-}
-
-// Abort drops an upload; see API.
-func (s *Store) Abort(ctx context.Context, bucket, key string, id hallig.UploadID) error {
-	return errUnbuilt
-}
-
-// Upload returns an open upload; see API.
-func (s *Store) Upload(ctx context.Context, bucket, key string, id hallig.UploadID) (catalog.Upload, error) {
-	return catalog.Upload{}, errUnbuilt
-}
-
-// Parts lists an upload's parts; see API.
-func (s *Store) Parts(ctx context.Context, bucket, key string, id hallig.UploadID, after, limit int) ([]catalog.Part, bool, error) {
-	return nil, false, errUnbuilt
+// poolWithout is poolFor over the drives that are not excluded.
+func (s *Store) poolWithout(ctx context.Context, b *Bucket, class placement.Class, exclude map[hallig.DriveID]bool) (*placement.Pool, error) {
+	t := s.config.Drives.Topology()
+	survive := b.Survive
+	if survive == "" {
+		survive = s.config.Survive
+	}
+	if survive == "" {
+		survive = s.pools.standard(t)
+	}
+	left := s.fleet.usable(t, exclude)
+	p, err := s.pools.forWrite(ctx, left, left != t, survive, class)
+	if err != nil {
+		return nil, fmt.Errorf("choose a pool for bucket %s: %w", b.Name, err)
+	}
+	return p, nil
 }
