@@ -23,7 +23,8 @@ type Bucket struct {
 	Spread     uint16             `cbor:"11,keyasint"` // slots; 0 and 1 are one
 	// Documents hold the remaining configuration by subresource.
 	Documents map[Document][]byte `cbor:"12,keyasint"`
-	// Closing is set while the bucket is being deleted.
+	// Closing marks a bucket that is to be taken as deleted. DeleteBucket decides
+	// in the bucket's own partition and does not set it.
 	Closing bool `cbor:"13,keyasint"`
 	// Key is the bucket's sealing key, wrapped; see package seal.
 	Key []byte `cbor:"14,keyasint"`

@@ -8,21 +8,32 @@ import (
 	"iter"
 
 	"github.com/hallig-cloud/hallig"
-	"github.com/hallig-cloud/hallig/catalog"
 )
 
 // Get opens a version's bytes; see API. The first stripe has been read and
 // verified when it returns, so what is lost altogether is an error here rather
 // than in the middle of an answer. The stream also implements io.WriterTo.
 func (s *Store) Get(ctx context.Context, r GetRequest) (io.ReadCloser, error) {
-	st, err := s.get(ctx, r, nil)
+	fail := func(err error) (io.ReadCloser, error) { return nil, fmt.Errorf("get %q: %w", r.Version.Key, err) }
+	p, err := s.planGet(ctx, &r)
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", r.Version.Key, err)
+		return fail(err)
+	}
+	g, err := s.memory.acquire(ctx, p.memory())
+	if err != nil {
+		return fail(err)
+	}
+	defer g.release()
+	st, err := s.stream(ctx, p, g)
+	if err != nil {
+		return fail(err)
 	}
 	return st, nil
 }
 
-func (s *Store) get(ctx context.Context, r GetRequest, g *grant) (*stream, error) {
+// planGet opens the version's key, which also says whether the customer's is
+// the right one, and plans the range.
+func (s *Store) planGet(ctx context.Context, r *GetRequest) (*plan, error) {
 	v := &r.Version
 	if v.DeleteMarker {
 		return nil, fmt.Errorf("a delete marker has no bytes: %w", hallig.ErrNotFound)
@@ -34,33 +45,11 @@ func (s *Store) get(ctx context.Context, r GetRequest, g *grant) (*stream, error
 	if v.Inline != nil {
 		return nil, fmt.Errorf("a body inside its catalog record: %w", hallig.ErrUnsupported)
 	}
-	p, err := s.planGet(ctx, v, r.CustomerKey, r.Offset, length)
-	if err != nil {
-		return nil, err
-	}
-	if g != nil {
-		g.hold()
-	} else if g, err = s.memory.acquire(ctx, p.memory()); err != nil {
-		return nil, err
-	}
-	st := &stream{store: s, grant: g, left: length}
-	st.ctx, st.cancel = context.WithCancelCause(ctx)
-	st.next, st.stop = iter.Pull2(p.stripes())
-	if err := st.open(); err != nil {
-		st.Close()
-		return nil, err
-	}
-	return st, nil
-}
-
-// planGet opens the version's key, which also says whether the customer's is
-// the right one, and plans the range.
-func (s *Store) planGet(ctx context.Context, v *catalog.Version, customer []byte, offset, length int64) (*plan, error) {
 	b, err := s.bucketByID(ctx, v.Bucket)
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.openKey(b, v.DataKey, &v.Encryption, customer)
+	key, err := s.openKey(b, v.DataKey, &v.Encryption, r.CustomerKey)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +60,20 @@ func (s *Store) planGet(ctx context.Context, v *catalog.Version, customer []byte
 	if total != v.Size {
 		return nil, fmt.Errorf("extents of %d bytes for an object of %d: %w", total, v.Size, hallig.ErrCorrupt)
 	}
-	return s.planRead(ctx, v.Extents, key, v.Bucket, offset, length)
+	return s.planRead(ctx, v.Extents, key, v.Bucket, r.Offset, length)
+}
+
+// stream starts to read a plan. It holds the memory until it is closed.
+func (s *Store) stream(ctx context.Context, p *plan, g *grant) (*stream, error) {
+	g.hold()
+	st := &stream{store: s, grant: g, left: p.length}
+	st.ctx, st.cancel = context.WithCancelCause(ctx)
+	st.next, st.stop = iter.Pull2(p.stripes())
+	if err := st.open(); err != nil {
+		st.Close()
+		return nil, err
+	}
+	return st, nil
 }
 
 // rangeOf returns the length of a range that is cut at the end of size bytes.
