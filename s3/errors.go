@@ -218,16 +218,20 @@ var errorTable = map[string]errorRow{
 	"XAmzContentSHA256Mismatch":                      {400, "The provided 'x-amz-content-sha256' header does not match what was computed."},
 }
 
+// sentCode is the code as clients get it.
+func (e *Error) sentCode() string {
+	if e.Code == "ObjectLocked" { // our name for AccessDenied with its message
+		return "AccessDenied"
+	}
+	return e.Code
+}
+
 // body renders the error document.
 func (e *Error) body(requestID, hostID string) []byte {
 	var b bytes.Buffer
 	b.WriteString(xml.Header)
 	b.WriteString("<Error>")
-	code := e.Code
-	if code == "ObjectLocked" { // our name for AccessDenied with this message
-		code = "AccessDenied"
-	}
-	element(&b, "Code", code)
+	element(&b, "Code", e.sentCode())
 	element(&b, "Message", e.Message)
 	for _, f := range e.Fields {
 		element(&b, f.Name, f.Value)

@@ -33,12 +33,14 @@ type request struct {
 	version     catalog.VersionID // versionId parameter, checked; "" if absent
 	versioned   bool              // a versionId parameter was given
 
-	auth   credentials // who asks
-	body   io.Reader   // decoded and verified at EOF; never nil
-	length int64       // decoded bytes to come, -1 unknown
+	auth    credentials        // who asks
+	body    io.Reader          // decoded and verified at EOF; never nil
+	length  int64              // decoded bytes to come, -1 unknown
+	trailer func() http.Header // the verified trailers, after body's EOF; may be nil
 
-	bucket     *objects.Bucket // loaded by Bucket
-	objectSize int64           // for the access log
+	bucket     *objects.Bucket  // loaded by Bucket
+	found      *catalog.Version // loaded by find
+	objectSize int64            // for the access log
 	observed   bool
 }
 

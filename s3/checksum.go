@@ -1,0 +1,275 @@
+package s3
+
+import (
+	"crypto/md5"  //nolint:gosec // S3's Content-MD5 is MD5 by definition
+	"crypto/sha1" //nolint:gosec // one of S3's checksums
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"hash"
+	"hash/crc32"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/minio/crc64nvme"
+	"github.com/zeebo/xxh3"
+
+	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/objects"
+)
+
+// The types of a checksum over parts.
+const (
+	fullObject = "FULL_OBJECT"
+	composite  = "COMPOSITE"
+)
+
+// defaultChecksum is what S3 computes when the client names no algorithm.
+const defaultChecksum = "CRC64NVME"
+
+// A checksumAlgorithm is one of S3's.
+type checksumAlgorithm struct {
+	name      string
+	size      int  // bytes of a value
+	full      bool // may be FULL_OBJECT over parts
+	composite bool // may be COMPOSITE over parts
+	hash      func() hash.Hash
+}
+
+// header is the request and response header, element the XML element.
+func (a *checksumAlgorithm) header() string  { return "x-amz-checksum-" + strings.ToLower(a.name) }
+func (a *checksumAlgorithm) element() string { return "Checksum" + a.name }
+
+// valid reports whether value is a base64 checksum of the algorithm's size.
+func (a *checksumAlgorithm) valid(value string) bool {
+	raw, err := base64.StdEncoding.Strict().DecodeString(value)
+	return err == nil && len(raw) == a.size
+}
+
+// sum returns the base64 checksum of a document.
+func (a *checksumAlgorithm) sum(doc []byte) string {
+	h := a.hash()
+	h.Write(doc)
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
+}
+
+// checksumAlgorithms are all that S3 knows, as listed in its messages.
+// Source: S3 User Guide, "Checking object integrity in Amazon S3".
+func checksumAlgorithms() []checksumAlgorithm {
+	return []checksumAlgorithm{
+		{"CRC32", 4, true, true, func() hash.Hash { return crc32.NewIEEE() }},
+		{"CRC32C", 4, true, true, func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }},
+		{"CRC64NVME", 8, true, false, func() hash.Hash { return crc64nvme.New() }},
+		{"MD5", 16, false, true, md5.New},
+		{"SHA1", 20, false, true, sha1.New},
+		{"SHA256", 32, false, true, sha256.New},
+		{"SHA512", 64, false, true, sha512.New},
+		{"XXHASH128", 16, false, true, func() hash.Hash { return wideXXH3{xxh3.New()} }},
+		{"XXHASH3", 8, false, true, func() hash.Hash { return xxh3.New() }},
+		{"XXHASH64", 8, false, true, func() hash.Hash { return xxhash.New() }},
+	}
+}
+
+// wideXXH3 is the 128-bit XXH3.
+type wideXXH3 struct{ *xxh3.Hasher }
+
+// Size is 16.
+func (h wideXXH3) Size() int { return 16 }
+
+// Sum appends the digest, big-endian.
+func (h wideXXH3) Sum(b []byte) []byte {
+	sum := h.Sum128().Bytes()
+	return append(b, sum[:]...)
+}
+
+// findChecksum returns an algorithm by name, in any case; nil if S3 knows none.
+func findChecksum(name string) *checksumAlgorithm {
+	all := checksumAlgorithms()
+	for i := range all {
+		if strings.EqualFold(all[i].name, name) {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+const unknownChecksum = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256, SHA512, XXHASH128, XXHASH3, XXHASH64]"
+
+func invalidHeader(name string) *Error {
+	return invalidRequest("Value for " + name + " header is invalid.")
+}
+
+// A claim is what a request says about its body's checksums.
+type claim struct {
+	md5       []byte             // Content-MD5, nil if absent
+	algorithm *checksumAlgorithm // nil: none named
+	value     string             // base64, from a header; "" if it comes as a trailer
+	trailer   bool               // the value comes as a trailer
+	sdk       string             // x-amz-sdk-checksum-algorithm, canonical
+}
+
+// parseClaim reads Content-MD5, x-amz-checksum-*, x-amz-trailer and
+// x-amz-sdk-checksum-algorithm.
+func parseClaim(h http.Header) (claim, error) {
+	var c claim
+	var err error
+	if c.md5, err = parseContentMD5(h); err != nil {
+		return c, err
+	}
+	if c.algorithm, c.value, err = checksumHeader(h, false); err != nil {
+		return c, err
+	}
+	if t := strings.TrimSpace(h.Get("x-amz-trailer")); t != "" {
+		name, isChecksum := strings.CutPrefix(strings.ToLower(t), "x-amz-checksum-")
+		a := findChecksum(name)
+		if !isChecksum || a == nil {
+			return c, invalidRequest("The value specified in the x-amz-trailer header is not supported")
+		}
+		if c.algorithm != nil {
+			return c, invalidRequest("Expecting a single x-amz-checksum- header")
+		}
+		c.algorithm, c.trailer = a, true
+	}
+	return c, c.parseSDK(h.Get("x-amz-sdk-checksum-algorithm"))
+}
+
+func (c *claim) parseSDK(sdk string) error {
+	if sdk == "" {
+		return nil
+	}
+	a := findChecksum(sdk)
+	switch {
+	case a == nil:
+		return invalidRequest(unknownChecksum)
+	case c.algorithm == nil:
+		return invalidRequest("x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
+	case a.name != c.algorithm.name:
+		return invalidHeader("x-amz-sdk-checksum-algorithm")
+	}
+	c.sdk = a.name
+	return nil
+}
+
+// parseContentMD5 returns the digest of a Content-MD5 header; nil if absent.
+func parseContentMD5(h http.Header) ([]byte, error) {
+	if !headerPresent(h, "Content-MD5") {
+		return nil, nil
+	}
+	v := h.Get("Content-MD5")
+	sum, err := base64.StdEncoding.Strict().DecodeString(v)
+	if err != nil || len(sum) != md5.Size {
+		return nil, fail("InvalidDigest").With("Content-MD5", v)
+	}
+	return sum, nil
+}
+
+// checksumHeader returns the one x-amz-checksum-* header; ofParts allows the
+// "-N" of a composite.
+func checksumHeader(h http.Header, ofParts bool) (found *checksumAlgorithm, value string, err error) {
+	n := 0
+	for name, values := range h {
+		suffix, ok := strings.CutPrefix(strings.ToLower(name), "x-amz-checksum-")
+		if !ok || slices.Contains([]string{"mode", "algorithm", "type"}, suffix) {
+			continue
+		}
+		n++
+		a := findChecksum(suffix)
+		if a == nil {
+			err = invalidRequest("The algorithm type you specified in x-amz-checksum- header is invalid.")
+			continue
+		}
+		found, value = a, values[0]
+		n += len(values) - 1
+	}
+	if n > 1 {
+		return nil, "", invalidRequest("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+	}
+	if err != nil || found == nil {
+		return nil, "", err
+	}
+	bare := value
+	if ofParts {
+		bare, _, _ = strings.Cut(value, "-")
+	}
+	if !found.valid(bare) {
+		return nil, "", invalidHeader(found.header())
+	}
+	return found, value, nil
+}
+
+// verify returns the check that objects.Put calls once the body is read:
+// Content-MD5, and the checksum from the header or the verified trailer.
+// computed names the algorithm of Sums.Checksum.
+func (c claim) verify(trailer func() http.Header, computed string) func(objects.Sums) error {
+	return func(s objects.Sums) error {
+		if c.md5 != nil && string(c.md5) != string(s.MD5[:]) {
+			return badMD5(s.MD5[:], c.md5)
+		}
+		if c.algorithm == nil || c.algorithm.name != computed {
+			return nil
+		}
+		want := c.value
+		if c.trailer {
+			want = ""
+			if trailer != nil {
+				want = trailer().Get(c.algorithm.header())
+			}
+			if !c.algorithm.valid(want) {
+				return invalidRequest("Value for " + c.algorithm.header() + " trailing header is invalid.")
+			}
+		}
+		if want != s.Checksum {
+			return badChecksum(c.algorithm.name)
+		}
+		return nil
+	}
+}
+
+func badMD5(got, want []byte) error {
+	return fail("BadDigest").With("CalculatedDigest", base64.StdEncoding.EncodeToString(got)).With("ExpectedDigest", hex.EncodeToString(want))
+}
+
+func badChecksum(algorithm string) error {
+	return failMessage("BadDigest", "The "+algorithm+" you specified did not match the calculated checksum.")
+}
+
+// verifyDocument checks a whole small body against the request's digests.
+func (q *request) verifyDocument(doc []byte) error {
+	c, err := parseClaim(q.r.Header)
+	if err != nil {
+		return err
+	}
+	var s objects.Sums
+	s.Size, s.MD5 = int64(len(doc)), md5.Sum(doc) //nolint:gosec // Content-MD5
+	computed := ""
+	if c.algorithm != nil {
+		s.Checksum, computed = c.algorithm.sum(doc), c.algorithm.name
+	}
+	return c.verify(q.trailer, computed)(s)
+}
+
+// digestGiven reports whether the request carries a digest of its body, which
+// some operations demand.
+func (q *request) digestGiven() error {
+	c, err := parseClaim(q.r.Header)
+	if err != nil {
+		return err
+	}
+	if c.md5 == nil && c.algorithm == nil {
+		return invalidRequest("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+	}
+	return nil
+}
+
+// setChecksum sets the response headers that tell an object's checksum.
+func (q *request) setChecksum(c catalog.Checksum) {
+	a := findChecksum(c.Algorithm)
+	if a == nil || c.Value == "" {
+		return
+	}
+	q.set(a.header(), c.Value)
+	q.set("x-amz-checksum-type", c.Type)
+}
