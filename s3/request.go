@@ -115,6 +115,16 @@ func (q *request) NoContent() error {
 // (signature, hash, and Content-MD5 and checksum headers if given). A longer
 // one is MaxMessageLengthExceeded.
 func (q *request) ReadBody(max int64) ([]byte, error) {
+	b, err := q.readRaw(max)
+	if err != nil {
+		return nil, err
+	}
+	return b, q.verifyDocument(b)
+}
+
+// readRaw is ReadBody without the comparison with Content-MD5 and checksum
+// headers.
+func (q *request) readRaw(max int64) ([]byte, error) {
 	if q.length > max {
 		return nil, fail("MaxMessageLengthExceeded").With("MaxMessageLengthBytes", strconv.FormatInt(max, 10))
 	}
@@ -125,7 +135,7 @@ func (q *request) ReadBody(max int64) ([]byte, error) {
 	if int64(len(b)) > max {
 		return nil, fail("MaxMessageLengthExceeded").With("MaxMessageLengthBytes", strconv.FormatInt(max, 10))
 	}
-	return b, q.verifyDocument(b)
+	return b, nil
 }
 
 // ReadXML decodes the request document with the given root element into v; see

@@ -1,0 +1,84 @@
+package s3
+
+import (
+	"context"
+	"encoding/xml"
+	"net/http"
+	"strings"
+
+	"github.com/hallig-cloud/hallig/catalog"
+)
+
+type initiateResult struct {
+	XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
+	Xmlns    string   `xml:"xmlns,attr"`
+	Bucket   string
+	Key      string
+	UploadID string `xml:"UploadId"`
+}
+
+// createMultipartUpload is CreateMultipartUpload.
+func (s *Server) createMultipartUpload(ctx context.Context, q *request) error {
+	b, err := q.Bucket(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := q.parseWrite(ctx, q.r.Header, b)
+	if err != nil {
+		return err
+	}
+	if w.attributes.Checksum, err = parseUploadChecksum(q.r.Header); err != nil {
+		return err
+	}
+	u, err := s.cfg.Store.CreateUpload(ctx, q.bucketName, q.key, w.attributes, w.customer.key)
+	if err != nil {
+		return q.writeError(err, catalog.Precondition{})
+	}
+	q.setEncryption(u.Encryption)
+	if c := w.attributes.Checksum; c.Algorithm != "" {
+		q.set("x-amz-checksum-algorithm", c.Algorithm)
+		q.set("x-amz-checksum-type", c.Type)
+	}
+	return q.XML(&initiateResult{Xmlns: Namespace, Bucket: q.bucketName, Key: q.key, UploadID: u.ID.String()})
+}
+
+// parseUploadChecksum reads x-amz-checksum-algorithm and x-amz-checksum-type of
+// a multipart upload. Without an algorithm there is none: parts may then come
+// with any, and the object gets the default.
+func parseUploadChecksum(h http.Header) (catalog.Checksum, error) {
+	var c catalog.Checksum
+	name, err := askedChecksum(h)
+	if err != nil {
+		return c, err
+	}
+	kind, err := parseChecksumType(h)
+	if err != nil {
+		return c, err
+	}
+	if name == "" {
+		if kind != "" {
+			return c, invalidRequest("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+		}
+		return c, nil
+	}
+	a := findChecksum(name)
+	switch {
+	case kind == "" && !a.composite:
+		kind = fullObject
+	case kind == "":
+		kind = composite
+	case kind == fullObject && !a.full, kind == composite && !a.composite:
+		return c, invalidRequest("The " + kind + " checksum type cannot be used with the " + strings.ToLower(a.name) + " checksum algorithm.")
+	}
+	return catalog.Checksum{Algorithm: a.name, Type: kind}, nil
+}
+
+// parseChecksumType reads x-amz-checksum-type; "" if absent.
+func parseChecksumType(h http.Header) (string, error) {
+	v := h.Get("x-amz-checksum-type")
+	switch kind := strings.ToUpper(v); kind {
+	case "", fullObject, composite:
+		return kind, nil
+	}
+	return "", invalidHeader("x-amz-checksum-type")
+}
