@@ -218,14 +218,6 @@ var errorTable = map[string]errorRow{
 	"XAmzContentSHA256Mismatch":                      {400, "The provided 'x-amz-content-sha256' header does not match what was computed."},
 }
 
-// sentCode is the code as clients get it.
-func (e *Error) sentCode() string {
-	if e.Code == "ObjectLocked" { // our name for AccessDenied with its message
-		return "AccessDenied"
-	}
-	return e.Code
-}
-
 // body renders the error document.
 func (e *Error) body(requestID, hostID string) []byte {
 	var b bytes.Buffer
