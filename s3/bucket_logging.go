@@ -68,8 +68,9 @@ func (s *Server) checkLogTarget(ctx context.Context, q *request, l *subresource.
 		return invalid("The owner for the bucket to be logged and the target bucket must be the same.")
 	case target.Lock.Mode != "":
 		return invalid("The target bucket for logging cannot have a default retention period configured.")
-	case l.TargetGrants != nil && len(l.TargetGrants.Grants) > 0 && ownershipOf(&target) == subresource.BucketOwnerEnforced:
-		return invalid("The target bucket for logging has object ownership BucketOwnerEnforced and takes no target grants.")
+	case l.TargetGrants != nil && len(l.TargetGrants.Grants) > 0:
+		// the log belongs to the target bucket's owner; a bucket policy shares it
+		return fail("NotImplemented").With("Header", "TargetGrants")
 	}
 	return nil
 }
