@@ -39,6 +39,9 @@ type Identity struct {
 	Site     string        `json:"site"`
 	// Drives are the directories where this node's drives were last seen.
 	Drives map[hallig.DriveID]string `json:"drives"`
+	// Mirrors are the drives that hold the current copies of the catalog and of
+	// the key file. A drive that left the set while it was away is stale.
+	Mirrors []hallig.DriveID `json:"mirrors"`
 	// Seen is when the node last ran, by its own clock; refreshed every minute.
 	Seen time.Time `json:"seen"`
 	// Edition counts the changes, so that the newest of several copies is known.
