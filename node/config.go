@@ -46,6 +46,9 @@ type Config struct {
 	// DrainWithin bounds how long requests in flight may take to finish when
 	// the node stops; 0 is 25 s.
 	DrainWithin time.Duration
+	// AllowMissing starts although more drives are missing than the promise
+	// covers: what is left is served.
+	AllowMissing bool
 	// TrustClock starts the node although its clock is far from where it was.
 	TrustClock bool
 	// ScrubEvery is the time in which the background scrub means to read

@@ -220,6 +220,25 @@ func (f *fleet) open(ctx context.Context, id hallig.DriveID, path string) error 
 	return nil
 }
 
+// reopen closes what is open of a drive and opens it again.
+func (f *fleet) reopen(ctx context.Context, d drive) error {
+	if d.stop != nil {
+		d.stop() // its lock must be free; calls in flight end with ErrUnavailable
+	}
+	f.mu.Lock()
+	if x := f.drives[d.id]; x != nil {
+		x.store, x.stop = nil, nil
+	}
+	f.mu.Unlock()
+	if err := f.open(ctx, d.id, d.path); err != nil {
+		return err
+	}
+	if f.Drive(d.id) == nil {
+		return fmt.Errorf("drive %s: %w", d.path, hallig.ErrUnavailable)
+	}
+	return nil
+}
+
 // create makes a directory a drive of this node and opens it.
 func (f *fleet) create(ctx context.Context, path string) error {
 	id := hallig.NewID()

@@ -36,6 +36,7 @@ type startCmd struct {
 	LostAfter   time.Duration `help:"How long a drive may be missing before it is declared lost and rebuilt on the others." default:"10m"`
 	DrainWithin time.Duration `help:"How long requests in flight may take to finish on SIGTERM." default:"25s"`
 	ScrubEvery  time.Duration `help:"Time in which the background scrub means to read everything once." default:"168h"`
+	AllowMissing bool `help:"Start although more drives are missing than the promise covers, and serve what is left."`
 	TrustClock  bool          `help:"Start although the clock is far from where it was."`
 
 	LogFormat string `help:"Log as text or json." enum:"text,json" default:"text"`
@@ -88,7 +89,7 @@ func (s *startCmd) config(c *cli, std *stdio) (node.Config, func(), error) {
 		Provider: s.Provider, Site: s.Site, Region: s.Region, Domains: s.Domain, SigV2: s.SigV2,
 		RootAccessKey: s.RootAccessKey, RootSecretKey: s.RootSecretKey,
 		Passphrase: s.passphrase, LostAfter: s.LostAfter, DrainWithin: s.DrainWithin,
-		TrustClock: s.TrustClock, ScrubEvery: s.ScrubEvery,
+		TrustClock: s.TrustClock, AllowMissing: s.AllowMissing, ScrubEvery: s.ScrubEvery,
 		Version: binaryVersion(), Log: slog.New(handler),
 	}
 	closeLog := func() {}

@@ -1,0 +1,96 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/objects"
+	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/s3"
+)
+
+// services are what runs once the keyring is open. They are built in the order
+// of the fields and closed in the reverse order.
+type services struct {
+	session hallig.SessionID // of this life of the process
+	catalog *openCatalog
+	objects *objects.Store
+	s3      *s3.Server
+
+	first             bool
+	accessKey, secret string // of the root user, with first
+
+	stop context.CancelFunc
+	work sync.WaitGroup // ends after stop
+}
+
+// startServices builds and starts everything above the drives and the keyring.
+func (n *Node) startServices(ctx context.Context) (s *services, err error) {
+	s = &services{session: hallig.NewID()}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.catalog, err = n.openCatalog(ctx); err != nil {
+		return s, err
+	}
+	if err = n.bringTopology(ctx, s.catalog); err != nil {
+		return s, err
+	}
+	if err = n.checkMissing(); err != nil {
+		return s, err
+	}
+	if err = n.loadNamedKeys(ctx, s.catalog); err != nil {
+		return s, err
+	}
+	s.objects, err = objects.New(objects.Config{
+		Catalog: s.catalog, Drives: n.fleet, Keys: n.keys.ring, Mesh: n.fleet.mesh, Node: n.fleet.node,
+		Session: s.session, Logger: n.cfg.Log, Now: n.cfg.Now,
+	})
+	if err != nil {
+		return s, fmt.Errorf("object path: %w", err)
+	}
+	access := &accessLog{w: n.cfg.AccessLog}
+	s.s3 = s3.New(s3.Config{
+		Store: s.objects, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
+		Observe: func(r s3.Record) {
+			n.metrics.record(r)
+			access.record(r)
+		},
+	})
+	_ = background
+	return s, nil
+}
+
+// close stops what startServices started, as far as it came.
+func (s *services) close() error {
+	s.stop()
+	s.work.Wait()
+	var err error
+	if s.objects != nil {
+		err = s.objects.Close()
+	}
+	if s.catalog != nil {
+		err = errors.Join(err, s.catalog.Close())
+	}
+	return err
+}
+
+// bringTopology reads the topology, adds this node's new drives to it, and
+// hands it to the fleet.
+func (n *Node) bringTopology(ctx context.Context, records catalog.Records) error {
+	id := n.identity.get()
+	t, err := changeTopology(ctx, records, func(t *placement.Topology) (bool, error) { return n.join(t, id), nil })
+	if err != nil {
+		return err
+	}
+	n.fleet.setTopology(t)
+	return nil
+}
