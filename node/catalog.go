@@ -19,7 +19,7 @@ func (c *openCatalog) Close() error { return c.closer() }
 
 // openCatalog opens the catalog on its mirrors.
 func (n *Node) openCatalog(ctx context.Context) (*openCatalog, error) {
-	c := mem.New()
+	c := mem.New(mem.Config{})
 	return &openCatalog{Catalog: c, closer: func() error { return nil }}, nil
 }
 

@@ -114,4 +114,3 @@ func (n *Node) keepIdentity(ctx context.Context) {
 		}
 	}
 }
-

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"log"
+	"log" //nolint:depguard // net/http asks for its type
 	"log/slog"
 	"net"
 	"sync"

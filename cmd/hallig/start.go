@@ -33,11 +33,11 @@ type startCmd struct {
 	PassphraseFile    string `help:"File with the passphrase of a protected key file; the systemd credential hallig-passphrase is used if there is one." placeholder:"FILE"`
 	PassphraseCommand string `help:"Command that prints the passphrase." placeholder:"COMMAND"`
 
-	LostAfter   time.Duration `help:"How long a drive may be missing before it is declared lost and rebuilt on the others." default:"10m"`
-	DrainWithin time.Duration `help:"How long requests in flight may take to finish on SIGTERM." default:"25s"`
-	ScrubEvery  time.Duration `help:"Time in which the background scrub means to read everything once." default:"168h"`
-	AllowMissing bool `help:"Start although more drives are missing than the promise covers, and serve what is left."`
-	TrustClock  bool          `help:"Start although the clock is far from where it was."`
+	LostAfter    time.Duration `help:"How long a drive may be missing before it is declared lost and rebuilt on the others." default:"10m"`
+	DrainWithin  time.Duration `help:"How long requests in flight may take to finish on SIGTERM." default:"25s"`
+	ScrubEvery   time.Duration `help:"Time in which the background scrub means to read everything once." default:"168h"`
+	AllowMissing bool          `help:"Start although more drives are missing than the promise covers, and serve what is left."`
+	TrustClock   bool          `help:"Start although the clock is far from where it was."`
 
 	LogFormat string `help:"Log as text or json." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Log debug, info, warn or error and above." enum:"debug,info,warn,error" default:"info"`
