@@ -22,16 +22,18 @@ func groupCount(drives, width int) int {
 	return max(minGroups, min(n, maxGroups, maxEntries/width))
 }
 
-// A filler fills one table.
+// A filler fills one table. Drives are numbered in the order of their IDs;
+// failure domains are numbered across the levels.
 type filler struct {
 	pool   *Pool
 	width  int
 	drives []Drive
 	index  map[hallig.DriveID]int
-	domain []domains
-	left   []int // places that the drive should still get; negative: it has too many
-	rows   [][]int
-	sums   []*tally
+	domain [][3]int // of each drive: provider, site, node
+	caps   []int    // of each domain; a great number is no bound
+	left   []int    // places that the drive should still get; negative: it has too many
+	rows   [][]int  // drive numbers; -1 is a hole
+	sums   [][]int  // of each row, by domain
 }
 
 // fill returns a table for the active drives, starting from an old one of the
@@ -43,10 +45,7 @@ func fill(p *Pool, active []Drive, table [][]hallig.DriveID) [][]hallig.DriveID 
 	if groups == 0 {
 		groups = groupCount(len(active), f.width)
 	}
-	for i, d := range active {
-		f.index[d.ID] = i
-		f.domain = append(f.domain, domainsOf(d))
-	}
+	f.number()
 	f.left = quotas(active, p.Caps, f.width, groups)
 	for g := range groups {
 		row := make([]int, f.width)
@@ -54,7 +53,7 @@ func fill(p *Pool, active []Drive, table [][]hallig.DriveID) [][]hallig.DriveID 
 			row[i] = -1
 		}
 		f.rows = append(f.rows, row)
-		f.sums = append(f.sums, newTally(p.Caps))
+		f.sums = append(f.sums, make([]int, len(f.caps)))
 		if table != nil {
 			f.keep(g, table[g])
 		}
@@ -66,11 +65,34 @@ func fill(p *Pool, active []Drive, table [][]hallig.DriveID) [][]hallig.DriveID 
 	return f.result(table == nil)
 }
 
+// number gives every failure domain a number and a bound.
+func (f *filler) number() {
+	known := map[any]int{}
+	number := func(key any, limit int) int {
+		n, ok := known[key]
+		if !ok {
+			n = len(f.caps)
+			known[key] = n
+			if limit <= 0 {
+				limit = math.MaxInt
+			}
+			f.caps = append(f.caps, limit)
+		}
+		return n
+	}
+	for i, d := range f.drives {
+		f.index[d.ID] = i
+		at := domainsOf(d)
+		f.domain = append(f.domain, [3]int{
+			number(at.provider, f.pool.Caps.Provider), number(at.site, f.pool.Caps.Site), number(at.node, f.pool.Caps.Node),
+		})
+	}
+}
+
 // keep takes over the members of an old row that may stay.
 func (f *filler) keep(g int, old []hallig.DriveID) {
 	for i, id := range old {
-		d, ok := f.index[id]
-		if ok && !slices.Contains(f.rows[g], d) && f.sums[g].fits(f.domain[d]) {
+		if d, ok := f.index[id]; ok && f.admits(g, i, d) {
 			f.place(g, i, d)
 		}
 	}
@@ -79,29 +101,51 @@ func (f *filler) keep(g int, old []hallig.DriveID) {
 func (f *filler) place(g, i, d int) {
 	if was := f.rows[g][i]; was >= 0 {
 		f.left[was]++
-		f.sums[g].add(f.domain[was], -1)
+		f.count(g, was, -1)
 	}
 	f.rows[g][i] = d
 	f.left[d]--
-	f.sums[g].add(f.domain[d], 1)
+	f.count(g, d, 1)
 }
 
-// fillRow fills the holes of a row with the drives that lack most. Domains are
-// taken care of by a look ahead: a drive is passed over only if the row can
-// still be filled without it.
+func (f *filler) count(g, d, n int) {
+	for _, x := range f.domain[d] {
+		f.sums[g][x] += n
+	}
+}
+
+// admits reports whether drive d may take place i of row g.
+func (f *filler) admits(g, i, d int) bool {
+	if slices.Contains(f.rows[g], d) {
+		return false
+	}
+	was := f.rows[g][i]
+	for level, x := range f.domain[d] {
+		n := f.sums[g][x]
+		if was >= 0 && f.domain[was][level] == x {
+			n--
+		}
+		if n >= f.caps[x] {
+			return false
+		}
+	}
+	return true
+}
+
+// fillRow fills the holes of a row with the drives that lack most.
 func (f *filler) fillRow(g int) {
-	row := f.rows[g]
-	for i := range row {
-		if row[i] >= 0 {
+	for i, d := range f.rows[g] {
+		if d >= 0 {
 			continue
 		}
-		best := -1
+		best, score := -1, 0.0
 		for d := range f.drives {
-			if !f.admits(g, i, d) {
+			if best >= 0 && f.left[d] < f.left[best] || !f.admits(g, i, d) {
 				continue
 			}
-			if best < 0 || f.left[d] > f.left[best] || f.left[d] == f.left[best] && f.score(g, i, d) > f.score(g, i, best) {
-				best = d
+			s := rendezvous(f.pool.ID, g, i, f.drives[d])
+			if best < 0 || f.left[d] > f.left[best] || s > score {
+				best, score = d, s
 			}
 		}
 		if best >= 0 {
@@ -112,21 +156,8 @@ func (f *filler) fillRow(g int) {
 	}
 }
 
-// admits reports whether drive d may take place i of row g.
-func (f *filler) admits(g, i, d int) bool {
-	if slices.Contains(f.rows[g], d) {
-		return false
-	}
-	was := f.rows[g][i]
-	if was >= 0 {
-		f.sums[g].add(f.domain[was], -1)
-		defer f.sums[g].add(f.domain[was], 1)
-	}
-	return f.sums[g].fits(f.domain[d])
-}
-
 // displace handles a hole that no drive fits, because what fills the row took
-// the wrong domains: the row is laid out anew, the least possible of it.
+// the wrong domains: one of those gives way.
 func (f *filler) displace(g, i int) {
 	for j, was := range f.rows[g] {
 		if j == i || was < 0 {
@@ -148,75 +179,83 @@ func (f *filler) displace(g, i int) {
 	}
 }
 
-func (f *filler) score(g, i, d int) float64 { return rendezvous(f.pool.ID, g, i, f.drives[d]) }
-
 // balance moves places from drives that have too many to drives that lack some,
-// one place a move where that is possible, through a third drive where not.
+// each time along the shortest chain of admissible moves.
 func (f *filler) balance() {
+	failed := 0
 	for range f.width * len(f.rows) {
-		over := f.order(func(a, b int) int { return cmp.Compare(f.left[a], f.left[b]) })
-		if f.left[over[0]] >= 0 || !f.shift(over) && !f.shiftThrough(over) {
+		found, done := f.shift()
+		if !found {
 			return
 		}
-	}
-}
-
-// order returns the drives sorted by c, then by index.
-func (f *filler) order(c func(a, b int) int) []int {
-	out := make([]int, len(f.drives))
-	for i := range out {
-		out[i] = i
-	}
-	slices.SortStableFunc(out, c)
-	return out
-}
-
-// shift makes one direct move. order holds the drives, most overfull first.
-func (f *filler) shift(order []int) bool {
-	for _, a := range order {
-		if f.left[a] >= 0 {
-			return false
-		}
-		for x := len(order) - 1; x >= 0 && f.left[order[x]] > 0; x-- {
-			if f.move(a, order[x]) {
-				return true
+		if !done {
+			if failed++; failed > maxBrokenChains {
+				return
 			}
 		}
 	}
-	return false
 }
 
-func (f *filler) shiftThrough(order []int) bool {
-	for _, a := range order {
-		if f.left[a] >= 0 {
-			return false
+// maxBrokenChains bounds how often balance tries again after a chain of moves
+// could not be made to its end.
+const maxBrokenChains = 64
+
+// A step is one admissible move: drive from gives place i of row g.
+type step struct{ from, g, i int }
+
+// shift makes one shortest chain of moves from the drives that have too many to
+// one that lacks some. It reports whether there is one, and whether it could be
+// made to its end.
+func (f *filler) shift() (found, done bool) {
+	via := make([]step, len(f.drives)) // how a drive was reached
+	seen := make([]bool, len(f.drives))
+	var queue []int
+	for d := range f.drives {
+		if f.left[d] < 0 {
+			seen[d] = true
+			via[d] = step{from: -1}
+			queue = append(queue, d)
 		}
-		for x := len(order) - 1; x >= 0 && f.left[order[x]] > 0; x-- {
-			for _, via := range order {
-				if via == a || via == order[x] || !f.move(a, via) {
+	}
+	slices.SortStableFunc(queue, func(a, b int) int { return cmp.Compare(f.left[a], f.left[b]) })
+	for len(queue) > 0 {
+		a := queue[0]
+		queue = queue[1:]
+		start := int(mix(uint64(a)) % uint64(len(f.rows)))
+		for n := range f.rows {
+			g := (start + n) % len(f.rows)
+			i := slices.Index(f.rows[g], a)
+			if i < 0 {
+				continue
+			}
+			for b := range f.drives {
+				if seen[b] || !f.admits(g, i, b) {
 					continue
 				}
-				if f.move(via, order[x]) {
-					return true
+				seen[b], via[b] = true, step{from: a, g: g, i: i}
+				if f.left[b] > 0 {
+					return true, f.walk(via, b)
 				}
-				f.move(via, a)
+				queue = append(queue, b)
 			}
 		}
 	}
-	return false
+	return false, false
 }
 
-// move gives one of a's places to b.
-func (f *filler) move(a, b int) bool {
-	start := int(mix(uint64(a)<<32^uint64(b)) % uint64(len(f.rows)))
-	for n := range f.rows {
-		g := (start + n) % len(f.rows)
-		if i := slices.Index(f.rows[g], a); i >= 0 && f.admits(g, i, b) {
-			f.place(g, i, b)
-			return true
+// walk makes the moves that lead to drive b, the last one first: each leaves
+// the drive before it one short until the next move makes up for it. A move
+// that an earlier one of the chain made inadmissible ends it, with the
+// imbalance moved on, not grown.
+func (f *filler) walk(via []step, b int) bool {
+	for s := via[b]; s.from >= 0; s = via[b] {
+		if f.rows[s.g][s.i] != s.from || !f.admits(s.g, s.i, b) {
+			return false
 		}
+		f.place(s.g, s.i, b)
+		b = s.from
 	}
-	return false
+	return true
 }
 
 // result names the drives. The places within a fresh row are shuffled, so that
@@ -225,7 +264,7 @@ func (f *filler) result(shuffle bool) [][]hallig.DriveID {
 	out := make([][]hallig.DriveID, len(f.rows))
 	for g, row := range f.rows {
 		if shuffle {
-			slices.SortFunc(row, func(a, b int) int { return cmp.Compare(f.place0(g, a), f.place0(g, b)) })
+			slices.SortFunc(row, func(a, b int) int { return cmp.Compare(f.order(g, a), f.order(g, b)) })
 		}
 		out[g] = make([]hallig.DriveID, len(row))
 		for i, d := range row {
@@ -237,13 +276,12 @@ func (f *filler) result(shuffle bool) [][]hallig.DriveID {
 	return out
 }
 
-func (f *filler) place0(g, d int) uint64 {
+func (f *filler) order(g, d int) uint64 {
 	if d < 0 {
 		return math.MaxUint64
 	}
-	id := f.drives[d].ID
 	h := mix(uint64(f.pool.ID)<<32 ^ uint64(uint32(g)))
-	for _, b := range id {
+	for _, b := range f.drives[d].ID {
 		h = mix(h ^ uint64(b))
 	}
 	return h
