@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fxamacker/cbor/v2"
+
 	"github.com/hallig-cloud/hallig"
 )
 
@@ -209,6 +211,9 @@ type Root struct {
 	Key   []byte `cbor:"2,keyasint"` // 32 bytes
 }
 
+// MarshalJSON hides the key.
+func (Root) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
 // Format hides the key.
 func (r Root) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) } //nolint:errcheck // fmt's own buffer
 
@@ -232,8 +237,26 @@ func NewSecrets(mesh hallig.MeshID) (*Secrets, error) {
 	return s, err
 }
 
+// MarshalJSON hides the keys; Encode writes them.
+func (Secrets) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
 // Format hides the keys.
-func (s *Secrets) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) } //nolint:errcheck // fmt's own buffer
+func (s Secrets) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) } //nolint:errcheck // fmt's own buffer
+
+// Encode returns the secrets in the clear, as CBOR, for the key file.
+func (s *Secrets) Encode() ([]byte, error) { return cbor.Marshal(s) }
+
+// DecodeSecrets reads what Encode wrote and checks it; hallig.ErrCorrupt.
+func DecodeSecrets(b []byte) (*Secrets, error) {
+	s := &Secrets{}
+	if err := cbor.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("decode the root keys: malformed: %w", hallig.ErrCorrupt)
+	}
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("decode the root keys: %w", err)
+	}
+	return s, nil
+}
 
 // Check reports whether the secrets are whole, with hallig.ErrCorrupt if not.
 func (s *Secrets) Check() error {
