@@ -23,7 +23,9 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, a catalog.
 	if a.Checksum.Type, err = checksumType(a.Checksum.Algorithm, a.Checksum.Type); err != nil {
 		return fail(err)
 	}
-	a.Checksum.Value = ""
+	if a.Checksum.Value != UnaskedChecksum {
+		a.Checksum.Value = ""
+	}
 	data := seal.NewDataKey()
 	var u catalog.Upload
 	_, results, err := s.commit(ctx, bucket, func(b *Bucket) ([]catalog.Op, error) {

@@ -46,6 +46,9 @@ func newChecksum(algorithm string) (hash.Hash, error) {
 	case SHA256:
 		return sha256.New(), nil
 	}
+	if h := laterChecksum(algorithm); h != nil {
+		return h, nil
+	}
 	return nil, fmt.Errorf("checksum algorithm %q: %w", algorithm, hallig.ErrInvalid)
 }
 
