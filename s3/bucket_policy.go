@@ -1,0 +1,71 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hallig-cloud/hallig/access"
+	"github.com/hallig-cloud/hallig/objects"
+)
+
+// getBucketPolicy answers with the policy as it was put.
+func (s *Server) getBucketPolicy(ctx context.Context, q *request) error {
+	b, err := q.Bucket(ctx)
+	if err != nil {
+		return err
+	}
+	doc := b.Documents[objects.DocPolicy]
+	if doc == nil {
+		return fail("NoSuchBucketPolicy").With("BucketName", q.bucketName)
+	}
+	return q.Raw("application/json", doc)
+}
+
+// putBucketPolicy replaces the bucket's policy.
+func (s *Server) putBucketPolicy(ctx context.Context, q *request) error {
+	data, err := s.readDocument(ctx, q, maxXML)
+	if err != nil {
+		return err
+	}
+	policy, err := s.cfg.Access.ParseBucketPolicy(ctx, data, q.bucketName)
+	if err != nil {
+		return fmt.Errorf("put bucket policy: %w", err)
+	}
+	err = s.updateBucket(ctx, q, func(b *objects.Bucket) error {
+		if publicAccessBlock(b).BlockPublicPolicy && policy.IsPublic() {
+			return fail("AccessDenied")
+		}
+		setDocument(b, objects.DocPolicy, data)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return q.NoContent()
+}
+
+// deleteBucketPolicy removes the bucket's policy.
+func (s *Server) deleteBucketPolicy(ctx context.Context, q *request) error {
+	return s.deleteDocument(ctx, q, objects.DocPolicy)
+}
+
+type policyStatusXML struct {
+	IsPublic bool `xml:"IsPublic"`
+}
+
+// getBucketPolicyStatus says whether the policy lets in everybody.
+func (s *Server) getBucketPolicyStatus(ctx context.Context, q *request) error {
+	b, err := q.Bucket(ctx)
+	if err != nil {
+		return err
+	}
+	doc := b.Documents[objects.DocPolicy]
+	if doc == nil {
+		return fail("NoSuchBucketPolicy").With("BucketName", q.bucketName)
+	}
+	policy, err := access.ParseStoredPolicy(doc, q.bucketName, s.cfg.Access.Account())
+	if err != nil {
+		return fmt.Errorf("stored policy of %s: %w", q.bucketName, err)
+	}
+	return q.sendXML("PolicyStatus", policyStatusXML{policy.IsPublic()})
+}
