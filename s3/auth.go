@@ -14,6 +14,7 @@ type credentials struct {
 	user      string // canonical user id; "" if anonymous
 	accessKey string
 	anonymous bool
+	root      bool
 	presigned bool
 }
 

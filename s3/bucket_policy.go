@@ -63,7 +63,7 @@ func (s *Server) getBucketPolicyStatus(ctx context.Context, q *request) error {
 	if doc == nil {
 		return fail("NoSuchBucketPolicy").With("BucketName", q.bucketName)
 	}
-	policy, err := access.ParseStoredPolicy(doc, q.bucketName, s.cfg.Access.Account())
+	policy, err := access.ParsePolicy(doc, q.bucketName, s.cfg.Access.Account(), nil)
 	if err != nil {
 		return fmt.Errorf("stored policy of %s: %w", q.bucketName, err)
 	}

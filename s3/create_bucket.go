@@ -42,7 +42,7 @@ func (s *Server) createBucket(ctx context.Context, q *request) error {
 			return fmt.Errorf("create bucket %s: %w", q.bucketName, err)
 		}
 	}
-	if err := q.newBucketHeaders(&b); err != nil {
+	if err := q.newBucketHeaders(ctx, &b); err != nil {
 		return err
 	}
 	if _, err := s.cfg.Store.CreateBucket(ctx, b); err != nil {
@@ -67,7 +67,7 @@ func (s *Server) bucketTaken(ctx context.Context, q *request) error {
 
 // newBucketHeaders takes object lock, object ownership and the ACL from the
 // request's headers.
-func (q *request) newBucketHeaders(b *objects.Bucket) error {
+func (q *request) newBucketHeaders(ctx context.Context, b *objects.Bucket) error {
 	switch v := q.header("x-amz-bucket-object-lock-enabled"); strings.ToLower(v) {
 	case "", "false":
 	case "true":
@@ -87,5 +87,5 @@ func (q *request) newBucketHeaders(b *objects.Bucket) error {
 		return fmt.Errorf("create bucket %s: %w", q.bucketName, err)
 	}
 	b.Documents[objects.DocOwnership] = doc
-	return q.newBucketACL(b, ownership)
+	return q.newBucketACL(ctx, b, ownership)
 }

@@ -50,7 +50,7 @@ func (s *Server) listBuckets(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	res := listBucketsResult{Owner: q.ownerElement(), Prefix: prefix}
+	res := listBucketsResult{Owner: ownerXML{q.auth.user, s.displayName(ctx, q.auth.user)}, Prefix: prefix}
 	for _, b := range found {
 		e := bucketXML{Name: b.Name, Created: b.Created.UTC().Format(listTime), Region: s.regionOf(b.Region)}
 		res.Buckets.Bucket = append(res.Buckets.Bucket, e)
@@ -83,7 +83,7 @@ func (s *Server) bucketPage(ctx context.Context, q *request, prefix, after strin
 				}
 				continue
 			}
-			if b.Closing || region != "" && s.regionOf(b.Region) != region || !s.listed(q, &b) {
+			if b.Closing || region != "" && s.regionOf(b.Region) != region || !s.listed(ctx, q, &b) {
 				continue
 			}
 			if len(found) == limit {
@@ -95,4 +95,9 @@ func (s *Server) bucketPage(ctx context.Context, q *request, prefix, after strin
 			return found, false, nil
 		}
 	}
+}
+
+// listed reports whether the caller is shown a bucket.
+func (s *Server) listed(ctx context.Context, q *request, b *objects.Bucket) bool {
+	return b.Owner == q.auth.user || q.auth.root || q.permitOn(ctx, "s3:ListBucket", b, "", "") == nil
 }

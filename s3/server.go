@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallig-cloud/hallig/access"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
 )
@@ -20,6 +21,7 @@ import (
 // Config is what a Server is made of.
 type Config struct {
 	Store   objects.API
+	Access  *access.Service  // users, keys and policies
 	Region  string           // S3's region string; default "us-east-1"
 	Domains []string         // hosts below which BUCKET.DOMAIN is virtual-host style; none: path style only
 	Log     *slog.Logger     // default: discards
