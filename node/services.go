@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/access"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/placement"
@@ -18,6 +19,7 @@ import (
 type services struct {
 	session hallig.SessionID // of this life of the process
 	catalog *openCatalog
+	access  *access.Service
 	objects *objects.Store
 	s3      *s3.Server
 
@@ -50,6 +52,10 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	if err = n.loadNamedKeys(ctx, s.catalog); err != nil {
 		return s, err
 	}
+	s.access = access.New(s.catalog, access.Config{Now: n.cfg.Now, Log: n.cfg.Log})
+	if err = n.ensureRoot(ctx, s); err != nil {
+		return s, err
+	}
 	s.objects, err = objects.New(objects.Config{
 		Catalog: s.catalog, Drives: n.fleet, Keys: n.keys.ring, Mesh: n.fleet.mesh, Node: n.fleet.node,
 		Session: s.session, Logger: n.cfg.Log, Now: n.cfg.Now,
@@ -57,12 +63,12 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	if err != nil {
 		return s, fmt.Errorf("object path: %w", err)
 	}
-	access := &accessLog{w: n.cfg.AccessLog}
+	requests := &accessLog{w: n.cfg.AccessLog}
 	s.s3 = s3.New(s3.Config{
 		Store: s.objects, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
 		Observe: func(r s3.Record) {
 			n.metrics.record(r)
-			access.record(r)
+			requests.record(r)
 		},
 	})
 	_ = background
@@ -77,10 +83,36 @@ func (s *services) close() error {
 	if s.objects != nil {
 		err = s.objects.Close()
 	}
+	if s.access != nil {
+		s.access.Close()
+	}
 	if s.catalog != nil {
 		err = errors.Join(err, s.catalog.Close())
 	}
 	return err
+}
+
+// ensureRoot makes the root user and its first key at the first start, and
+// takes preset credentials at every start.
+func (n *Node) ensureRoot(ctx context.Context, s *services) error {
+	key, secret, created, err := s.access.EnsureRoot(ctx, n.cfg.RootAccessKey, n.cfg.RootSecretKey)
+	if errors.Is(err, hallig.ErrInvalid) {
+		return startf(err, "HALLIG_ROOT_ACCESS_KEY or HALLIG_ROOT_SECRET_KEY cannot be used: %v", err)
+	}
+	if err != nil {
+		return fmt.Errorf("root user: %w", err)
+	}
+	if !created {
+		return nil
+	}
+	s.first, s.accessKey, s.secret = true, key.AccessKey, secret
+	if n.cfg.RootSecretKey != "" {
+		return nil // the operator has them: they are not written down again
+	}
+	if err := n.data.saveCredentials(key.AccessKey, secret); err != nil {
+		return startIO("the credentials file", n.data.file(CredentialsFile), err)
+	}
+	return nil
 }
 
 // bringTopology reads the topology, adds this node's new drives to it, and

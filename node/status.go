@@ -25,7 +25,9 @@ func (n *Node) info(s *services) Info {
 	}
 	if s.first {
 		i.First, i.AccessKey, i.SecretKey = true, s.accessKey, s.secret
-		i.Credentials = n.data.file(CredentialsFile)
+		if n.cfg.RootSecretKey == "" {
+			i.Credentials = n.data.file(CredentialsFile)
+		}
 	}
 	return i
 }
