@@ -76,9 +76,9 @@ type Drives interface {
 // Sealing keeps the keyring.
 type Sealing interface {
 	Keyring(ctx context.Context) (Keyring, error)
-	Protect(ctx context.Context, passphrase string) error
-	Unlock(ctx context.Context, passphrase string) error
-	Rotate(ctx context.Context, name string) error // "" rotates the root key, else a named key
+	Protect(ctx context.Context, p Passphrase) error
+	Unlock(ctx context.Context, p Passphrase) error
+	Rotate(ctx context.Context, r Rotation) error
 	Shares(ctx context.Context, w SharesWanted) (Shares, error)
 	Recover(ctx context.Context, s Shares) error
 	CreateEncryptorKey(ctx context.Context, name string) (EncryptorKey, error)

@@ -124,13 +124,13 @@ func (s *Server) keyringRoutes() {
 		return k.Keyring(r.Context())
 	}))
 	s.mux.HandleFunc("POST /v1/keyring/protect", handle(func(r *http.Request, in Passphrase) (none, error) {
-		return done(k.Protect(r.Context(), in.Passphrase))
+		return done(k.Protect(r.Context(), in))
 	}))
 	s.mux.HandleFunc("POST /v1/keyring/unlock", handle(func(r *http.Request, in Passphrase) (none, error) {
-		return done(k.Unlock(r.Context(), in.Passphrase))
+		return done(k.Unlock(r.Context(), in))
 	}))
-	s.mux.HandleFunc("POST /v1/keyring/rotate", handle(func(r *http.Request, in Named) (none, error) {
-		return done(k.Rotate(r.Context(), in.Name))
+	s.mux.HandleFunc("POST /v1/keyring/rotate", handle(func(r *http.Request, in Rotation) (none, error) {
+		return done(k.Rotate(r.Context(), in))
 	}))
 	s.mux.HandleFunc("POST /v1/keyring/shares", handle(func(r *http.Request, in SharesWanted) (Shares, error) {
 		return k.Shares(r.Context(), in)

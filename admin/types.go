@@ -172,20 +172,29 @@ type Keyring struct {
 
 // EncryptorKey is a named mesh key for SSE-KMS.
 type EncryptorKey struct {
-	Name    string    `json:"name"`
-	Epoch   uint32    `json:"epoch"`
-	Created time.Time `json:"created"`
+	Name  string `json:"name"`
+	Epoch uint32 `json:"epoch"`
 }
 
-// Passphrase carries one to protect or unlock the keyring.
+// Passphrase carries one to protect or unlock the keyring. An empty one, when
+// protecting, takes the protection away.
 type Passphrase struct {
 	Passphrase string `json:"passphrase"`
+	Old        string `json:"old,omitempty"` // the present one, when protecting anew
+}
+
+// Rotation asks for a new epoch of the root key (Name "") or a named key.
+type Rotation struct {
+	Name       string `json:"name,omitempty"`
+	Passphrase string `json:"passphrase,omitempty"` // of a protected key file, for the root key
 }
 
 // SharesWanted asks for recovery shares: Threshold of Count open the key file.
 type SharesWanted struct {
 	Threshold int `json:"threshold"`
 	Count     int `json:"count"`
+	// Passphrase of a protected key file.
+	Passphrase string `json:"passphrase,omitempty"`
 }
 
 // Shares are recovery shares, as printed on paper.

@@ -42,6 +42,8 @@ type Identity struct {
 	// Mirrors are the drives that hold the current copies of the catalog and of
 	// the key file. A drive that left the set while it was away is stale.
 	Mirrors []hallig.DriveID `json:"mirrors"`
+	// Keyed says that a key file was made: from then on none is ever made anew.
+	Keyed bool `json:"keyed"`
 	// Seen is when the node last ran, by its own clock; refreshed every minute.
 	Seen time.Time `json:"seen"`
 	// Edition counts the changes, so that the newest of several copies is known.

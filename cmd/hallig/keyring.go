@@ -40,7 +40,7 @@ func (keyringStatusCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 			t.row("key file", path)
 		}
 		for _, key := range k.Keys {
-			t.row("named key", fmt.Sprintf("%s, epoch %d, %s", key.Name, key.Epoch, when(key.Created)))
+			t.row("named key", fmt.Sprintf("%s, epoch %d", key.Name, key.Epoch))
 		}
 	})
 }
@@ -92,15 +92,44 @@ func firstLine(r io.Reader) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-type keyringProtectCmd struct{ passphraseFlags }
+// currentFlags say where the present passphrase of a protected key file comes
+// from; it is asked for only when there is one.
+type currentFlags struct {
+	CurrentFile string `help:"Read the present passphrase from this file instead of asking." placeholder:"FILE"`
+}
+
+// read returns the present passphrase, "" when the key file is not protected.
+func (p currentFlags) read(ctx context.Context, c *cli, std *stdio) (string, error) {
+	k, err := call[admin.Keyring](ctx, c, "GET", "/keyring", nil)
+	if err != nil || !k.Protected {
+		return "", err
+	}
+	return passphraseFlags{p.CurrentFile}.read(std, "present passphrase", false)
+}
+
+type keyringProtectCmd struct {
+	passphraseFlags
+	currentFlags
+	Remove bool `help:"Take the passphrase away."`
+}
 
 // Run protects the key file.
 func (k *keyringProtectCmd) Run(ctx context.Context, c *cli, std *stdio) error {
-	pass, err := k.read(std, "new passphrase", true)
+	old, err := k.currentFlags.read(ctx, c, std)
 	if err != nil {
 		return err
 	}
-	return change(ctx, c, std, "POST", "/keyring/protect", admin.Passphrase{Passphrase: pass},
+	if k.Remove {
+		return change(ctx, c, std, "POST", "/keyring/protect", admin.Passphrase{Old: old}, "The key file is no longer protected: whoever reads it reads everything.")
+	}
+	pass, err := k.passphraseFlags.read(std, "new passphrase", true)
+	if err != nil {
+		return err
+	}
+	if pass == "" {
+		return fmt.Errorf("the passphrase is empty (--remove takes the protection away): %w", errUsage)
+	}
+	return change(ctx, c, std, "POST", "/keyring/protect", admin.Passphrase{Passphrase: pass, Old: old},
 		"The key file is under the passphrase. A restart needs it: `hallig keyring unlock`, or --passphrase-file of `hallig start`.\nPrint recovery shares now: `hallig keyring shares`. Without passphrase and shares nobody can ever read the data again.")
 }
 
@@ -116,22 +145,35 @@ func (k *keyringUnlockCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 }
 
 type keyringRotateCmd struct {
+	currentFlags
 	Name string `arg:"" optional:"" help:"A named key; the root key if not given."`
 }
 
 // Run rotates a key.
 func (k *keyringRotateCmd) Run(ctx context.Context, c *cli, std *stdio) error {
-	return change(ctx, c, std, "POST", "/keyring/rotate", admin.Named{Name: k.Name}, "Rotated.")
+	in := admin.Rotation{Name: k.Name}
+	if k.Name == "" {
+		var err error
+		if in.Passphrase, err = k.read(ctx, c, std); err != nil {
+			return err
+		}
+	}
+	return change(ctx, c, std, "POST", "/keyring/rotate", in, "Rotated.")
 }
 
 type keyringSharesCmd struct {
+	currentFlags
 	Threshold int `help:"How many shares open the keyring." default:"3"`
 	Count     int `help:"How many shares to print." default:"5"`
 }
 
 // Run prints recovery shares.
 func (k *keyringSharesCmd) Run(ctx context.Context, c *cli, std *stdio) error {
-	s, err := call[admin.Shares](ctx, c, "POST", "/keyring/shares", admin.SharesWanted{Threshold: k.Threshold, Count: k.Count})
+	pass, err := k.read(ctx, c, std)
+	if err != nil {
+		return err
+	}
+	s, err := call[admin.Shares](ctx, c, "POST", "/keyring/shares", admin.SharesWanted{Threshold: k.Threshold, Count: k.Count, Passphrase: pass})
 	if err != nil {
 		return err
 	}
