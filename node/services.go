@@ -65,7 +65,7 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	}
 	requests := &accessLog{w: n.cfg.AccessLog}
 	s.s3 = s3.New(s3.Config{
-		Store: s.objects, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
+		Store: s.objects, Access: s.access, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
 		Observe: func(r s3.Record) {
 			n.metrics.record(r)
 			requests.record(r)

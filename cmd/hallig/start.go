@@ -20,12 +20,12 @@ import (
 
 type startCmd struct {
 	Drive    []string `help:"A directory on its own disk to store in; repeat it for more. DIR/drive1 of the data directory if none is given. Drives given once are remembered." placeholder:"DIR" type:"path"`
-	S3Addr   string   `help:"Address of the S3 endpoint." default:"127.0.0.1:9000" placeholder:"HOST:PORT"`
+	S3Addr   string   `help:"Address of the S3 endpoint." name:"s3-addr" env:"HALLIG_S3_ADDR" default:"127.0.0.1:9000" placeholder:"HOST:PORT"`
 	Provider string   `help:"Label: who runs this machine." placeholder:"NAME"`
 	Site     string   `help:"Label: where it is." placeholder:"NAME"`
 	Domain   []string `help:"Base domain of virtual-host style requests: BUCKET.DOMAIN; may be repeated." placeholder:"S3.EXAMPLE"`
 	Region   string   `help:"Region that S3 clients sign for." default:"us-east-1"`
-	SigV2    bool     `help:"Accept the old AWS signature version 2." name:"sig-v2"`
+	SigV2    bool     `help:"Accept the old AWS signature version 2." name:"sig-v2" env:"HALLIG_SIG_V2"`
 
 	RootAccessKey string `help:"Preset access key of the root user." hidden:""`
 	RootSecretKey string `help:"Preset secret key of the root user." hidden:""`
