@@ -190,7 +190,7 @@ func rawChecksum(algorithm, value string) ([]byte, error) {
 		return nil, err
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(value)
-	if err != nil || h == nil || len(raw) != h.Size() {
+	if err != nil || h == nil || len(raw) != h.Size() || strings.ContainsAny(value, "\r\n") {
 		return nil, fmt.Errorf("%s checksum %q: %w", algorithm, value, hallig.ErrInvalid)
 	}
 	return raw, nil
