@@ -64,9 +64,7 @@ func (d *Drive) commitGroup(reqs []*request) error {
 	if err := g.ready(reqs); err != nil {
 		return err
 	}
-	if err := g.planEnds(); err != nil {
-		return err
-	}
+	g.planEnds()
 	sync := false
 	for _, r := range reqs {
 		r.err = g.plan(r)
@@ -97,7 +95,7 @@ func (d *Drive) commitGroup(reqs []*request) error {
 
 // isAnswer reports whether an error answers one request, not the whole group.
 func isAnswer(err error) bool {
-	return errors.Is(err, hallig.ErrStale) || errors.Is(err, hallig.ErrExists) || errors.Is(err, hallig.ErrFull)
+	return errors.Is(err, hallig.ErrStale) || errors.Is(err, hallig.ErrExists) || errors.Is(err, hallig.ErrFull) || err == errStillNeeded
 }
 
 // settle notes what a group brought about.
@@ -135,16 +133,18 @@ func (g *group) ready(reqs []*request) error {
 }
 
 // planEnds records where segments ended whose writing failed.
-func (g *group) planEnds() error {
+func (g *group) planEnds() {
 	if g.seg == nil {
-		return nil
+		return
 	}
 	for _, e := range g.d.ends {
-		body := appendSegmentEnd(nil, e)
-		head := appendRecordHeader(nil, kindEnd, shard.Header{}, body)
-		g.append(head, body)
+		g.appendEnd(e)
 	}
-	return nil
+}
+
+func (g *group) appendEnd(e segmentEnd) {
+	body := appendSegmentEnd(nil, e)
+	g.append(appendRecordHeader(nil, kindEnd, shard.Header{}, body), body)
 }
 
 // plan decides about one request, in the order of the queue.
@@ -244,6 +244,9 @@ func (g *group) store(h *shard.Header, head, body []byte, sum uint32) {
 func (g *group) planDelete(r *request) error {
 	if r.probe {
 		g.append(appendRecordHeader(nil, kindDelete, shard.Header{}, nil), nil)
+	}
+	if r.end != nil {
+		g.appendEnd(*r.end)
 	}
 	var body []byte
 	for _, del := range r.deletions {
@@ -400,6 +403,9 @@ func (d *Drive) abandon() {
 	}
 	d.failures++
 	d.failedAt = d.cfg.now()
+	if d.cfg.keepFailed {
+		return
+	}
 	_ = d.writer.Truncate(s.size) // best effort: forget those pages
 	d.mu.Lock()
 	defer d.mu.Unlock()

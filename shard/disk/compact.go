@@ -135,7 +135,7 @@ func (d *Drive) compactSegment(ctx context.Context, num uint64, limit *rate.Limi
 	if err := c.flush(); err != nil {
 		return err
 	}
-	return d.drop(ctx, s)
+	return d.drop(ctx, s, c.gone)
 }
 
 // oldestBut returns the lowest number of the other segments.
@@ -159,6 +159,7 @@ type compaction struct {
 	oldest uint64
 	moves  []move // not yet committed
 	size   int
+	gone   []shard.ID // deletions to forget together with the segment
 }
 
 // take deals with one thing found in the segment.
@@ -178,6 +179,8 @@ func (c *compaction) take(it found) error {
 		c.d.quarantine(c.ctx, r.header.ID, recordAt{c.s.id.num, r.off}, it.err)
 	case r.kind == kindDelete && it.err == nil:
 		return c.keep(it)
+	case r.kind == kindEnd && it.err == nil:
+		return c.keepEnd(it)
 	}
 	return nil
 }
@@ -218,7 +221,6 @@ func (c *compaction) keep(it found) error {
 	}
 	now := c.d.cfg.now()
 	var kept []deletion
-	var gone []shard.ID
 	for _, del := range dels {
 		e, err := c.d.lookup(del.id)
 		if err != nil {
@@ -228,10 +230,10 @@ func (c *compaction) keep(it found) error {
 			continue
 		}
 		del.horizon, del.when = e.horizon, e.when
-		if c.oldest <= del.horizon || now.Sub(time.Unix(del.when, 0)) < c.d.cfg.KeepDeletes {
+		if !c.d.cfg.forgetDeletes && c.oldest <= del.horizon || now.Sub(time.Unix(del.when, 0)) < c.d.cfg.KeepDeletes {
 			kept = append(kept, del)
 		} else {
-			gone = append(gone, del.id)
+			c.gone = append(c.gone, del.id)
 		}
 	}
 	if len(kept) > 0 {
@@ -240,44 +242,54 @@ func (c *compaction) keep(it found) error {
 			return err
 		}
 	}
-	if len(gone) == 0 {
+	return nil
+}
+
+// keepEnd stores anew where a segment that is still there ends.
+func (c *compaction) keepEnd(it found) error {
+	e, err := parseSegmentEnd(it.body)
+	if err != nil || c.d.segmentID(e.segment.num) != e.segment {
 		return nil
 	}
-	r := &request{kind: requestIndex, change: func(t *txn) error {
-		for _, id := range gone {
-			e, err := t.get(id)
-			if err != nil {
-				return err
-			}
-			if e.state == entryDeleted && e.segment == c.s.id.num {
-				t.set(id, entry{})
-			}
-		}
-		return nil
-	}}
-	return c.d.queue.do(c.ctx, r, c.d.commit)
+	return c.d.queue.do(c.ctx, &request{kind: requestDelete, end: &e}, c.d.commit)
 }
 
 var errStillNeeded = errors.New("it still holds shards")
 
 // drop removes a segment that nothing refers to any more. The index is durable
 // before the file goes, and the file is gone for good before it is forgotten.
-func (d *Drive) drop(ctx context.Context, s *segment) error {
+func (d *Drive) drop(ctx context.Context, s *segment, gone []shard.ID) error {
 	num := s.id.num
-	doom := &request{kind: requestIndex, sync: true, change: func(t *txn) error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if s.shards != 0 || s.deletes != 0 {
-			return errStillNeeded
-		}
-		t.row(num).doomed = true
-		return nil
-	}}
-	if s.shards != 0 || s.deletes != 0 {
+	d.mu.Lock()
+	left := s.shards
+	d.mu.Unlock()
+	if left != 0 {
 		if err := d.missing(ctx, s); err != nil {
 			return err
 		}
 	}
+	doom := &request{kind: requestIndex, sync: true, change: func(t *txn) error {
+		// Only deletions to be forgotten may be left; the leader alone changes s.
+		var here []shard.ID
+		for _, id := range gone {
+			e, err := t.get(id)
+			if err != nil {
+				return err
+			}
+			if e.state == entryDeleted && e.segment == num {
+				here = append(here, id)
+			}
+		}
+		r := t.row(num)
+		if s.shards+r.shards != 0 || s.deletes+r.deletes != int64(len(here)) {
+			return errStillNeeded
+		}
+		for _, id := range here {
+			t.set(id, entry{})
+		}
+		r.doomed = true
+		return nil
+	}}
 	if err := d.queue.do(ctx, doom, d.commit); err != nil {
 		return err
 	}

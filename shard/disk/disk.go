@@ -58,8 +58,12 @@ type Config struct {
 
 	now       func() time.Time                        // for tests
 	openIndex func(fs vfs.FS, dir string) (kv, error) // for tests
-	noDirSync bool                                    // negative control: a new segment's name is not synced
-	ackEarly  bool                                    // negative control: no fdatasync before acknowledging
+
+	// Negative controls: each switches a protection off.
+	ackEarly      bool // acknowledge without fdatasync
+	noDirSync     bool // do not sync the name of a new segment
+	keepFailed    bool // do not end a segment whose writing failed
+	forgetDeletes bool // compaction does not keep deletions
 }
 
 const (

@@ -261,40 +261,53 @@ func (d *Drive) replaySegment(ctx context.Context, num uint64, ends map[segmentI
 	return p.run(ctx, f, fi.Size())
 }
 
-// meetSegment reads the header of a segment that the index does not know. A
+// meetSegment reads the header of a segment that the index does not know. If
+// that is damaged, or bytes that lay on the disk before, the records tell. A
 // file with nothing in it, left by a power cut, is removed.
 func (d *Drive) meetSegment(f vfs.File, num uint64, size int64) (*segment, error) {
 	head := make([]byte, segmentHeader)
 	n, _ := f.ReadAt(head, 0)
 	drive, id, err := parseSegmentHeader(head[:n])
-	switch {
-	case errors.Is(err, hallig.ErrUnsupported):
+	if errors.Is(err, hallig.ErrUnsupported) {
 		return nil, err
-	case err == nil && (drive != d.identity.Drive || id.num != num):
-		return nil, fmt.Errorf("it is segment %d of drive %s: take the file away: %w", id.num, drive, hallig.ErrForeign)
-	case err != nil: // the records tell the epoch, if there are any
-		id = segmentID{num: num}
-		stop := errors.New("stop")
-		_, serr := scanSegment(context.Background(), f, id, segmentHeader, size, func(it found) error {
-			if it.record.kind == 0 {
-				return nil
-			}
-			id.epoch = it.record.segment.epoch
-			return stop
-		})
-		if serr != nil && serr != stop {
-			return nil, serr
-		}
-		if id.epoch == 0 {
+	}
+	if err != nil || drive != d.identity.Drive || id.num != num {
+		epoch, eerr := findEpoch(f, num, size)
+		switch {
+		case eerr != nil:
+			return nil, eerr
+		case epoch == 0 && err != nil:
 			d.log.Info("empty segment is removed", "dir", d.cfg.Dir, "segment", segmentName(num))
 			d.files.forget(num)
 			return nil, d.fs.Remove(d.segmentPath(num))
+		case epoch == 0:
+			d.log.Warn("segment of something else is left alone", "dir", d.cfg.Dir, "segment", segmentName(num))
+			return nil, nil
+		case err == nil && epoch == id.epoch:
+			return nil, fmt.Errorf("it is of drive %s: take the file away: %w", drive, hallig.ErrForeign)
 		}
+		id = segmentID{num, epoch}
 		d.log.Error("segment has a damaged header", "dir", d.cfg.Dir, "segment", segmentName(num))
 	}
 	s := &segment{id: id, size: segmentHeader, row: row{epoch: id.epoch, mark: segmentHeader}}
 	d.segments[num] = s
 	return s, nil
+}
+
+// findEpoch returns the epoch of the first readable record of a segment, or 0.
+func findEpoch(f vfs.File, num uint64, size int64) (epoch uint64, err error) {
+	stop := errors.New("stop")
+	_, err = scanSegment(context.Background(), f, segmentID{num: num}, segmentHeader, size, func(it found) error {
+		if it.record.kind == 0 {
+			return nil
+		}
+		epoch = it.record.segment.epoch
+		return stop
+	})
+	if err == stop {
+		err = nil
+	}
+	return epoch, err
 }
 
 // replayer takes the records of one segment into the index.

@@ -30,9 +30,10 @@ type request struct {
 	deletions []deletion
 	id        shard.ID // of a quarantine
 	moves     []move
-	from      recordAt // see requestQuarantine; of deletions that are kept: their segment
-	keep      bool     // of deletions: those that the index still places at from
-	probe     bool     // of deletions: write something in any case
+	from      recordAt    // see requestQuarantine; of deletions that are kept: their segment
+	keep      bool        // of deletions: those that the index still places at from
+	probe     bool        // of deletions: write something in any case
+	end       *segmentEnd // of deletions: write this as well
 	change    func(*txn) error
 	sync      bool // of a requestIndex: the index is durable when it is answered
 

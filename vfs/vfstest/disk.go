@@ -66,6 +66,7 @@ type Disk struct {
 	used    int64
 	off     bool
 	locks   map[*inode]bool
+	fail    string // see FailSync
 	ops     int
 	journal []op
 }
@@ -90,6 +91,15 @@ func (d *Disk) PowerOff() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.off = true
+}
+
+// FailSync makes the next Sync or Datasync of a file whose name contains match
+// fail with EIO, as Linux does it: what was not durable is still read back, but
+// will never be, not even by a later sync that succeeds.
+func (d *Disk) FailSync(match string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = match
 }
 
 // SetCapacity changes DiskConfig.Capacity.
@@ -521,6 +531,11 @@ func (h *handle) Sync() error {
 	defer h.d.mu.Unlock()
 	if err := h.check("sync", false); err != nil {
 		return err
+	}
+	if h.d.fail != "" && strings.Contains(h.name, h.d.fail) {
+		h.d.fail = ""
+		h.d.do(op{kind: opLoseSync, ino: h.ino.id})
+		return pathErr("sync", h.name, syscall.EIO)
 	}
 	h.d.do(op{kind: opSync, ino: h.ino.id})
 	return nil

@@ -19,6 +19,7 @@ const (
 	opRemove
 	opRename // name in ino to name2 in ino2
 	opSyncDir
+	opLoseSync // a sync that failed: what was pending is never written
 )
 
 // op is one change or sync, in a form that can be replayed on a copy.
@@ -116,6 +117,8 @@ func (s *state) apply(o op) {
 		for _, c := range ino.pending {
 			ino.durable = c.onto(ino.durable)
 		}
+		ino.pending = nil
+	case opLoseSync:
 		ino.pending = nil
 	case opCreate, opMkdir, opLink, opRemove, opRename:
 		s.applyDir(o, ino)
