@@ -42,6 +42,9 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 func (d *Drive) commit(reqs []*request) {
 	err := d.health.gone()
 	if err == nil {
+		err = d.indexBroken()
+	}
+	if err == nil {
 		err = d.holdOff()
 	}
 	if err == nil {
@@ -80,7 +83,9 @@ func (d *Drive) commitGroup(reqs []*request) error {
 			return d.writeFailed(err)
 		}
 		if err := d.inPlace(g.seg); err != nil {
-			d.lost(err)
+			if d.Check() == nil {
+				d.lost(err)
+			}
 			return d.health.gone()
 		}
 		g.txn.row(g.seg.id.num).mark = uint32(g.off)
@@ -90,6 +95,18 @@ func (d *Drive) commitGroup(reqs []*request) error {
 		return d.health.gone()
 	}
 	d.settle(g)
+	if sync {
+		return d.indexBroken()
+	}
+	return nil
+}
+
+// indexBroken refuses what changes the drive while the index cannot be
+// written; what was acknowledged before is in the segments. See Drive.mend.
+func (d *Drive) indexBroken() error {
+	if err := d.index.broken(); err != nil {
+		return d.writeFailed(fmt.Errorf("the index: %w", err))
+	}
 	return nil
 }
 

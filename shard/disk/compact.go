@@ -48,7 +48,7 @@ func every(ctx context.Context, period time.Duration, fn func()) {
 
 // tend checks the drive, and if writes to it failed tries one.
 func (d *Drive) tend(ctx context.Context) {
-	if d.enter(ctx) != nil {
+	if d.mend(ctx) != nil || d.enter(ctx) != nil {
 		return
 	}
 	defer d.leave()
@@ -59,6 +59,41 @@ func (d *Drive) tend(ctx context.Context) {
 		r := &request{kind: requestDelete, probe: true}
 		_ = d.queue.do(ctx, r, d.commit) // the state says how it went
 	}
+}
+
+// mend opens the index again if it could not be written, when there is space.
+// What it missed is in the segments.
+func (d *Drive) mend(ctx context.Context) error {
+	if d.closedOrWhole() {
+		return nil
+	}
+	d.gate.Lock()
+	defer d.gate.Unlock()
+	if err := d.Check(); err != nil {
+		return err
+	}
+	if err := d.room(0); err != nil {
+		return err
+	}
+	if d.active != nil {
+		d.mu.Lock()
+		d.retire()
+		d.mu.Unlock()
+	}
+	_ = d.index.close() // what it holds in memory alone is thrown away
+	if err := d.load(ctx); err != nil {
+		d.health.set(shard.StateFailed, fmt.Sprintf("its index cannot be opened (%v): restart hallig; if it comes back, replace the disk", err))
+		return err
+	}
+	d.log.Info("shard index was opened again", "drive", d.identity.Drive.String(), "dir", d.cfg.Dir)
+	d.health.set(shard.StateOnline, "")
+	return nil
+}
+
+func (d *Drive) closedOrWhole() bool {
+	d.gate.RLock()
+	defer d.gate.RUnlock()
+	return d.closed || d.health.gone() != nil || d.index.broken() == nil
 }
 
 // Compact copies the live records out of every finished segment with enough

@@ -309,6 +309,9 @@ func (d *Drive) Quarantined(ctx context.Context) ([]shard.ID, error) {
 		return nil, fmt.Errorf("list quarantined shards: %w", err)
 	}
 	defer d.leave()
+	if err := d.health.gone(); err != nil {
+		return nil, fmt.Errorf("list quarantined shards: %w", err)
+	}
 	var ids []shard.ID
 	err := d.index.scan([]byte{keyBad}, []byte{keyBad + 1}, func(k, _ []byte) error {
 		id, err := shard.ParseID(k[1:])
@@ -347,7 +350,10 @@ func (d *Drive) Close() error {
 		err = d.seal()
 	}
 	d.files.closeAll()
-	err = errors.Join(err, d.index.close(), d.lock.Close())
+	if d.index != nil {
+		err = errors.Join(err, d.index.close())
+	}
+	err = errors.Join(err, d.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close drive %s: %w", d.cfg.Dir, err)
 	}

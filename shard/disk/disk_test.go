@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/shard"
 	"github.com/hallig-cloud/hallig/shard/shardtest"
@@ -79,3 +81,5 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+func pebbleOf(d *Drive) *pebble.DB { return d.index.(pebbleKV).db }

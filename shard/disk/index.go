@@ -25,6 +25,9 @@ type kv interface {
 	// valid during the call.
 	scan(from, to []byte, fn func(key, value []byte) error) error
 	apply(b *kvBatch, sync bool) error
+	// broken returns an error once changes do not reach the disk any more.
+	// They are still made and read back, until close.
+	broken() error
 	close() error
 }
 
@@ -168,13 +171,17 @@ func decodeRow(b []byte) (row, error) {
 }
 
 // pebbleKV is the index on a drive.
-type pebbleKV struct{ db *pebble.DB }
+type pebbleKV struct {
+	db    *pebble.DB
+	guard *pebblefs.Guard
+}
 
 func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, error) {
 	c := pebble.NewCache(cache)
 	defer c.Unref() // the database holds its own reference
+	guard := pebblefs.NewGuard(fsys, nil)
 	opts := &pebble.Options{
-		FS: pebblefs.New(fsys), Cache: c, Logger: pebbleLog{log},
+		FS: pebblefs.New(guard), Cache: c, Logger: pebbleLog{log},
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
 	}
@@ -183,7 +190,7 @@ func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, err
 	if err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	return pebbleKV{db}, nil
+	return pebbleKV{db, guard}, nil
 }
 
 func (p pebbleKV) get(key []byte) ([]byte, bool, error) {
@@ -232,7 +239,8 @@ func (p pebbleKV) apply(b *kvBatch, sync bool) error {
 	return batch.Commit(pebble.NoSync)
 }
 
-func (p pebbleKV) close() error { return p.db.Close() }
+func (p pebbleKV) broken() error { return p.guard.Err() }
+func (p pebbleKV) close() error  { return p.db.Close() }
 
 // pebbleLog passes on what an operator may need.
 type pebbleLog struct{ log *slog.Logger }

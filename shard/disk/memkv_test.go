@@ -95,6 +95,8 @@ func (k *memKV) apply(b *kvBatch, sync bool) error {
 	return nil
 }
 
+func (k *memKV) broken() error { return nil }
+
 func (k *memKV) close() error { return nil }
 
 // dump returns what the index says of shards and deletions.

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,13 +28,12 @@ import (
 type Guard struct {
 	under vfs.FS
 
-	mu    sync.RWMutex
-	err   error
-	hook  func(error)
-	mem   map[string]*memFile // files made or changed since, by name
-	gone  map[string]bool     // names removed since
-	dirs  map[string]bool     // directories made since
-	locks map[string]bool
+	mu   sync.RWMutex
+	err  error
+	hook func(error)
+	mem  map[string]*memFile // files made or changed since, by name
+	gone map[string]bool     // names removed since
+	dirs map[string]bool     // directories made since
 }
 
 var _ vfs.FS = (*Guard)(nil)
@@ -67,15 +65,12 @@ func (g *Guard) change(do func() error) (done bool, err error) {
 	}
 	err = do()
 	g.mu.RUnlock()
-	if err == nil || errors.Is(err, fs.ErrNotExist) && g.present() || errors.Is(err, fs.ErrExist) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 		return true, err
 	}
 	g.broken(err)
 	return false, nil
 }
-
-// present reports whether a missing file is just that; see absent.
-func (g *Guard) present() bool { return true }
 
 // broken notes the first error.
 func (g *Guard) broken(err error) {
@@ -237,8 +232,8 @@ func (g *Guard) Stat(name string) (fs.FileInfo, error) {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: syscall.ENOENT}
 	}
 	fi, err := g.under.Stat(name)
-	if err != nil && g.err != nil && !strings.Contains(path.Base(name), ".") {
-		return memInfo{name: path.Base(name), dir: true}, nil // a directory that vanished
+	if err != nil && g.dirs[name] {
+		return memInfo{name: path.Base(name), dir: true}, nil
 	}
 	return fi, err
 }
