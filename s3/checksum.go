@@ -1,21 +1,14 @@
 package s3
 
 import (
-	"crypto/md5"  //nolint:gosec // S3's Content-MD5 is MD5 by definition
-	"crypto/sha1" //nolint:gosec // one of S3's checksums
-	"crypto/sha256"
-	"crypto/sha512"
+	"crypto/md5" //nolint:gosec // S3's Content-MD5 is MD5 by definition
 	"encoding/base64"
 	"encoding/hex"
 	"hash"
-	"hash/crc32"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/cespare/xxhash/v2"
-	"github.com/minio/crc64nvme"
-	"github.com/zeebo/xxh3"
 
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
@@ -23,12 +16,12 @@ import (
 
 // The types of a checksum over parts.
 const (
-	fullObject = "FULL_OBJECT"
-	composite  = "COMPOSITE"
+	fullObject = objects.FullObject
+	composite  = objects.Composite
 )
 
 // defaultChecksum is what S3 computes when the client names no algorithm.
-const defaultChecksum = "CRC64NVME"
+const defaultChecksum = objects.CRC64NVME
 
 // A checksumAlgorithm is one of S3's.
 type checksumAlgorithm struct {
@@ -36,7 +29,6 @@ type checksumAlgorithm struct {
 	size      int  // bytes of a value
 	full      bool // may be FULL_OBJECT over parts
 	composite bool // may be COMPOSITE over parts
-	hash      func() hash.Hash
 }
 
 // header is the request and response header, element the XML element.
@@ -46,12 +38,15 @@ func (a *checksumAlgorithm) element() string { return "Checksum" + a.name }
 // valid reports whether value is a base64 checksum of the algorithm's size.
 func (a *checksumAlgorithm) valid(value string) bool {
 	raw, err := base64.StdEncoding.Strict().DecodeString(value)
-	return err == nil && len(raw) == a.size
+	return err == nil && len(raw) == a.size && !strings.ContainsAny(value, "\r\n")
 }
 
 // sum returns the base64 checksum of a document.
 func (a *checksumAlgorithm) sum(doc []byte) string {
-	h := a.hash()
+	h, err := objects.NewChecksum(a.name)
+	if err != nil {
+		return ""
+	}
 	h.Write(doc)
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
@@ -60,29 +55,17 @@ func (a *checksumAlgorithm) sum(doc []byte) string {
 // Source: S3 User Guide, "Checking object integrity in Amazon S3".
 func checksumAlgorithms() []checksumAlgorithm {
 	return []checksumAlgorithm{
-		{"CRC32", 4, true, true, func() hash.Hash { return crc32.NewIEEE() }},
-		{"CRC32C", 4, true, true, func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }},
-		{"CRC64NVME", 8, true, false, func() hash.Hash { return crc64nvme.New() }},
-		{"MD5", 16, false, true, md5.New},
-		{"SHA1", 20, false, true, sha1.New},
-		{"SHA256", 32, false, true, sha256.New},
-		{"SHA512", 64, false, true, sha512.New},
-		{"XXHASH128", 16, false, true, func() hash.Hash { return wideXXH3{xxh3.New()} }},
-		{"XXHASH3", 8, false, true, func() hash.Hash { return xxh3.New() }},
-		{"XXHASH64", 8, false, true, func() hash.Hash { return xxhash.New() }},
+		{objects.CRC32, 4, true, true},
+		{objects.CRC32C, 4, true, true},
+		{objects.CRC64NVME, 8, true, false},
+		{objects.MD5, 16, false, true},
+		{objects.SHA1, 20, false, true},
+		{objects.SHA256, 32, false, true},
+		{objects.SHA512, 64, false, true},
+		{objects.XXHash128, 16, false, true},
+		{objects.XXHash3, 8, false, true},
+		{objects.XXHash64, 8, false, true},
 	}
-}
-
-// wideXXH3 is the 128-bit XXH3.
-type wideXXH3 struct{ *xxh3.Hasher }
-
-// Size is 16.
-func (h wideXXH3) Size() int { return 16 }
-
-// Sum appends the digest, big-endian.
-func (h wideXXH3) Sum(b []byte) []byte {
-	sum := h.Sum128().Bytes()
-	return append(b, sum[:]...)
 }
 
 // findChecksum returns an algorithm by name, in any case; nil if S3 knows none.
@@ -200,16 +183,43 @@ func checksumHeader(h http.Header, ofParts bool) (found *checksumAlgorithm, valu
 	return found, value, nil
 }
 
+// A hashed is a body that is hashed as it passes.
+type hashed struct {
+	io.Reader
+	hash hash.Hash
+}
+
+// sum returns the base64 checksum of what has passed.
+func (h *hashed) sum() string { return base64.StdEncoding.EncodeToString(h.hash.Sum(nil)) }
+
+// beside puts a reader around body that computes the claimed checksum when the
+// store computes another one; nil if it needs none.
+func (c claim) beside(body io.Reader, computed string) *hashed {
+	if c.algorithm == nil || c.algorithm.name == computed {
+		return nil
+	}
+	h, err := objects.NewChecksum(c.algorithm.name)
+	if err != nil {
+		return nil
+	}
+	return &hashed{io.TeeReader(body, h), h}
+}
+
 // verify returns the check that objects.Put calls once the body is read:
 // Content-MD5, and the checksum from the header or the verified trailer.
-// computed names the algorithm of Sums.Checksum.
-func (c claim) verify(trailer func() http.Header, computed string) func(objects.Sums) error {
+// beside, unless nil, has computed it; else Sums.Checksum is of the claimed
+// algorithm.
+func (c claim) verify(trailer func() http.Header, beside *hashed) func(objects.Sums) error {
 	return func(s objects.Sums) error {
 		if c.md5 != nil && string(c.md5) != string(s.MD5[:]) {
 			return badMD5(s.MD5[:], c.md5)
 		}
-		if c.algorithm == nil || c.algorithm.name != computed {
+		if c.algorithm == nil {
 			return nil
+		}
+		got := s.Checksum
+		if beside != nil {
+			got = beside.sum()
 		}
 		want := c.value
 		if c.trailer {
@@ -221,7 +231,7 @@ func (c claim) verify(trailer func() http.Header, computed string) func(objects.
 				return invalidRequest("Value for " + c.algorithm.header() + " trailing header is invalid.")
 			}
 		}
-		if want != s.Checksum {
+		if want != got {
 			return badChecksum(c.algorithm.name)
 		}
 		return nil
@@ -244,11 +254,10 @@ func (q *request) verifyDocument(doc []byte) error {
 	}
 	var s objects.Sums
 	s.Size, s.MD5 = int64(len(doc)), md5.Sum(doc) //nolint:gosec // Content-MD5
-	computed := ""
 	if c.algorithm != nil {
-		s.Checksum, computed = c.algorithm.sum(doc), c.algorithm.name
+		s.Checksum = c.algorithm.sum(doc)
 	}
-	return c.verify(q.trailer, computed)(s)
+	return c.verify(q.trailer, nil)(s)
 }
 
 // digestGiven reports whether the request carries a digest of its body, which

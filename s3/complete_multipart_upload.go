@@ -64,7 +64,7 @@ func (s *Server) completeMultipartUpload(ctx context.Context, q *request) error 
 	if err != nil {
 		return err
 	}
-	if c.Type != "" && u.Checksum.Algorithm != "" && c.Type != u.Checksum.Type {
+	if c.Type != "" && !unasked(u.Checksum) && c.Type != u.Checksum.Type {
 		return invalidRequest("The upload was created using the " + u.Checksum.Type + " checksum mode. The complete request must use the same checksum mode.")
 	}
 	if err := q.checkFinal(&c, &u); err != nil {
@@ -74,6 +74,12 @@ func (s *Server) completeMultipartUpload(ctx context.Context, q *request) error 
 		return err
 	}
 	c.Upload, c.CustomerKey = u.ID, customer.key
+	if unasked(u.Checksum) {
+		c.Type = ""
+		for i := range c.Parts {
+			c.Parts[i].Checksum = "" // of whatever algorithm; none was kept
+		}
+	}
 	v, err := s.cfg.Store.Complete(ctx, c)
 	if err != nil {
 		if v := q.completed(ctx, c); v != nil && errors.Is(err, hallig.ErrNotFound) { // a twin of this request was faster
@@ -191,7 +197,7 @@ func (p *completePart) part() (objects.CompletePart, error) {
 // of another algorithm than the upload's is ignored, as S3 does.
 func (q *request) checkFinal(c *objects.CompleteRequest, u *catalog.Upload) error {
 	a, value, err := checksumHeader(q.r.Header, true)
-	if err != nil || a == nil {
+	if err != nil || a == nil || unasked(u.Checksum) {
 		return err
 	}
 	bare, count, isComposite := strings.Cut(value, "-")
@@ -223,7 +229,7 @@ func (q *request) checkParts(ctx context.Context, u *catalog.Upload, c *objects.
 	for i, p := range c.Parts {
 		invalid := fail("InvalidPart").With("UploadId", u.ID.String()).With("PartNumber", itoa(p.Number)).With("ETag", p.ETag)
 		stored, ok := have[p.Number]
-		if !ok || stored.ETag != p.ETag || p.Checksum != "" && p.Checksum != stored.Checksum {
+		if !ok || stored.ETag != p.ETag || p.Checksum != "" && p.Checksum != stored.Checksum && !unasked(u.Checksum) {
 			return invalid
 		}
 		if u.Checksum.Type == composite && p.Checksum == "" {
@@ -265,9 +271,13 @@ func (q *request) allParts(ctx context.Context, id hallig.UploadID) (map[int]cat
 
 // completeError names what can go wrong with a completion.
 func (q *request) completeError(err error, cond catalog.Precondition) error {
+	var checksum *objects.ChecksumError
+	var part *objects.PartError
 	switch {
-	case errors.Is(err, hallig.ErrPrecondition) && strings.Contains(err.Error(), "checksum"):
-		return err
+	case errors.As(err, &checksum):
+		return badChecksum(checksum.Algorithm)
+	case errors.As(err, &part) && part.Problem == objects.PartTooSmall:
+		return fail("EntityTooSmall").With("PartNumber", itoa(part.Number)).Because(err)
 	case errors.Is(err, hallig.ErrNotFound) && cond.IfMatch == nil:
 		return q.noSuchUpload().Because(err)
 	case errors.Is(err, hallig.ErrInvalid):

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/objects"
 )
 
 type initiateResult struct {
@@ -35,7 +36,7 @@ func (s *Server) createMultipartUpload(ctx context.Context, q *request) error {
 		return q.writeError(err, catalog.Precondition{})
 	}
 	q.setEncryption(u.Encryption)
-	if c := w.attributes.Checksum; c.Algorithm != "" {
+	if c := shown(u.Checksum); c.Algorithm != "" {
 		q.set("x-amz-checksum-algorithm", c.Algorithm)
 		q.set("x-amz-checksum-type", c.Type)
 	}
@@ -43,8 +44,8 @@ func (s *Server) createMultipartUpload(ctx context.Context, q *request) error {
 }
 
 // parseUploadChecksum reads x-amz-checksum-algorithm and x-amz-checksum-type of
-// a multipart upload. Without an algorithm there is none: parts may then come
-// with any, and the object gets the default.
+// a multipart upload. Without an algorithm parts may come with any, and the
+// object gets the default.
 func parseUploadChecksum(h http.Header) (catalog.Checksum, error) {
 	var c catalog.Checksum
 	name, err := askedChecksum(h)
@@ -59,7 +60,7 @@ func parseUploadChecksum(h http.Header) (catalog.Checksum, error) {
 		if kind != "" {
 			return c, invalidRequest("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
 		}
-		return c, nil
+		return catalog.Checksum{Algorithm: defaultChecksum, Type: fullObject, Value: objects.UnaskedChecksum}, nil
 	}
 	a := findChecksum(name)
 	switch {

@@ -76,7 +76,7 @@ func (s *Server) listMultipartUploads(ctx context.Context, q *request) error {
 		r.Uploads = append(r.Uploads, listedUpload{
 			Key: p.text(u.Key), UploadID: u.ID.String(), Initiator: owner{ID: u.Initiator}, Owner: owner{ID: u.Owner},
 			StorageClass: storageClass(u.StorageClass), Initiated: isoTime(u.Initiated),
-			ChecksumAlgorithm: u.Checksum.Algorithm, ChecksumType: u.Checksum.Type,
+			ChecksumAlgorithm: shown(u.Checksum).Algorithm, ChecksumType: shown(u.Checksum).Type,
 		})
 	}
 	return q.XML(&r)

@@ -53,7 +53,11 @@ func (s *Server) listParts(ctx context.Context, q *request) error {
 		Xmlns: Namespace, Bucket: q.bucketName, Key: p.text(q.key), UploadID: u.ID.String(),
 		Initiator: owner{ID: u.Initiator}, Owner: owner{ID: u.Owner}, StorageClass: storageClass(u.StorageClass),
 		PartNumberMarker: after, MaxParts: p.limit, EncodingType: p.encoding,
-		ChecksumAlgorithm: u.Checksum.Algorithm, ChecksumType: u.Checksum.Type,
+		ChecksumAlgorithm: "null", ChecksumType: "null",
+	}
+	c := shown(u.Checksum)
+	if c.Algorithm != "" {
+		r.ChecksumAlgorithm, r.ChecksumType = c.Algorithm, c.Type
 	}
 	if p.limit > 0 {
 		parts, more, err := s.cfg.Store.Parts(ctx, q.bucketName, q.key, u.ID, after, p.limit)
@@ -64,7 +68,7 @@ func (s *Server) listParts(ctx context.Context, q *request) error {
 		for i := range parts {
 			r.Parts = append(r.Parts, listedPart{
 				PartNumber: parts[i].Number, LastModified: isoTime(parts[i].Modified), ETag: quote(parts[i].ETag),
-				Size: parts[i].Size, Checksum: newChecksumElement(u.Checksum.Algorithm, parts[i].Checksum),
+				Size: parts[i].Size, Checksum: newChecksumElement(c.Algorithm, parts[i].Checksum),
 			})
 			r.NextPartNumberMarker = parts[i].Number
 		}

@@ -36,7 +36,7 @@ func (s *Server) putObject(ctx context.Context, q *request) error {
 	v, err := s.cfg.Store.Put(ctx, objects.PutRequest{
 		Bucket: q.bucketName, Key: q.key, Body: q.body, Size: size,
 		Attributes: w.attributes, CustomerKey: w.customer.key, If: cond,
-		Verify: claimed.verify(q.trailer, w.attributes.Checksum.Algorithm),
+		Verify: claimed.verify(q.trailer, nil),
 	})
 	if err != nil {
 		return q.writeError(err, cond)

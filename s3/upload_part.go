@@ -38,45 +38,58 @@ func (s *Server) uploadPart(ctx context.Context, q *request) error {
 	if err := checkUploadKey(&u, customer); err != nil {
 		return err
 	}
-	algorithm, err := claimed.partAlgorithm(u.Checksum)
-	if err != nil {
+	if err := claimed.checkPart(u.Checksum); err != nil {
 		return err
 	}
+	body, beside := q.body, claimed.beside(q.body, u.Checksum.Algorithm)
+	if beside != nil {
+		body = beside
+	}
 	p, err := s.cfg.Store.PutPart(ctx, objects.PutPartRequest{
-		Bucket: q.bucketName, Key: q.key, Upload: u.ID, Number: number, Body: q.body, Size: size,
-		Algorithm: algorithm, CustomerKey: customer.key, Verify: claimed.verify(q.trailer, algorithm),
+		Bucket: q.bucketName, Key: q.key, Upload: u.ID, Number: number, Body: body, Size: size,
+		CustomerKey: customer.key, Verify: claimed.verify(q.trailer, beside),
 	})
 	if err != nil {
 		return q.uploadError(err)
 	}
 	q.objectSize = p.Size
 	q.set("ETag", quote(p.ETag))
-	if a := findChecksum(algorithm); a != nil {
-		q.set(a.header(), p.Checksum)
+	switch {
+	case beside != nil:
+		q.set(claimed.algorithm.header(), beside.sum())
+	case claimed.algorithm != nil || !unasked(u.Checksum):
+		if a := findChecksum(u.Checksum.Algorithm); a != nil {
+			q.set(a.header(), p.Checksum)
+		}
 	}
 	q.setEncryption(u.Encryption)
 	return q.OK()
 }
 
-// partAlgorithm settles the checksum of a part: what it names must be what the
-// upload was created with; a composite needs one.
-func (c claim) partAlgorithm(of catalog.Checksum) (string, error) {
-	mismatch := func(expected, actual string) error {
-		return invalidRequest("Checksum Type mismatch occurred, expected checksum Type: " + expected + ", actual checksum Type: " + actual)
-	}
+// checkPart holds the checksum of a part against what the upload was created
+// with; a composite needs one.
+func (c claim) checkPart(of catalog.Checksum) error {
+	given := "null"
 	switch {
-	case of.Algorithm == "" && c.algorithm == nil:
-		return defaultChecksum, nil
-	case of.Algorithm == "":
-		return c.algorithm.name, nil
-	case c.algorithm == nil && of.Type == composite:
-		return "", mismatch(of.Algorithm, "null")
-	case c.algorithm == nil:
-		return of.Algorithm, nil
-	case c.algorithm.name != of.Algorithm:
-		return "", mismatch(of.Algorithm, c.algorithm.name)
+	case unasked(of), c.algorithm == nil && of.Type == fullObject:
+		return nil
+	case c.algorithm != nil && c.algorithm.name == of.Algorithm:
+		return nil
+	case c.algorithm != nil:
+		given = c.algorithm.name
 	}
-	return of.Algorithm, nil
+	return invalidRequest("Checksum Type mismatch occurred, expected checksum Type: " + of.Algorithm + ", actual checksum Type: " + given)
+}
+
+// unasked reports whether an upload's client named no checksum algorithm.
+func unasked(c catalog.Checksum) bool { return c.Value == objects.UnaskedChecksum || c.Algorithm == "" }
+
+// shown is an upload's checksum as clients are told of it.
+func shown(c catalog.Checksum) catalog.Checksum {
+	if unasked(c) {
+		return catalog.Checksum{}
+	}
+	return c
 }
 
 // upload returns the open upload that the request names. A malformed id is as

@@ -59,6 +59,6 @@ func (s *Server) uploadPartCopy(ctx context.Context, q *request) error {
 	return q.XML(&copyResult{
 		XMLName: xml.Name{Local: "CopyPartResult"}, Xmlns: Namespace,
 		LastModified: isoTime(p.Modified), ETag: quote(p.ETag),
-		Checksum: newChecksumElement(u.Checksum.Algorithm, p.Checksum),
+		Checksum: newChecksumElement(shown(u.Checksum).Algorithm, p.Checksum),
 	})
 }
