@@ -2,71 +2,92 @@ package s3
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
-	"net/http"
 
-	"github.com/hallig-cloud/hallig/catalog"
-	"github.com/hallig-cloud/hallig/objects"
+	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/access"
+	"github.com/hallig-cloud/hallig/s3/sigv4"
 )
 
 // credentials say who asks and how that was proved.
 type credentials struct {
+	identity  access.Identity
 	user      string // canonical user id; "" if anonymous
 	accessKey string
 	anonymous bool
 	root      bool
 	presigned bool
+	proof     sigv4.Auth
+}
+
+// newVerifier makes the server's verifier of signatures.
+func newVerifier(cfg *Config) *sigv4.Verifier {
+	return sigv4.New(sigv4.Config{
+		Region: cfg.Region, AnyRegion: cfg.AnyRegion, Lookup: cfg.Access.Secret, AllowV2: cfg.AllowV2, Now: cfg.Clock, Log: cfg.Log,
+		HostBucket: func(host string) string {
+			b, _ := hostBucket(host, cfg.Domains)
+			return b
+		},
+	})
 }
 
 // authenticate finds out who asks, and puts the verifying reader in place of
-// the body. It reads nothing of the body.
-func (s *Server) authenticate(_ context.Context, q *request) error {
+// the body. It reads nothing of the body. A form is authenticated by its
+// fields, later.
+func (s *Server) authenticate(ctx context.Context, q *request) error {
 	if q.body == nil {
 		q.body = io.MultiReader()
 	}
-	return fail("AccessDenied")
-}
-
-// authorize decides whether the request's operation is allowed.
-func (s *Server) authorize(_ context.Context, q *request) error {
-	return fail("AccessDenied")
-}
-
-// permit decides whether the caller may do a further action on the request's
-// object or bucket.
-func (q *request) permit(ctx context.Context, action string) error {
-	b, err := q.Bucket(ctx)
-	if err != nil {
-		return err
-	}
-	return q.permitOn(ctx, action, b, q.key, q.version)
-}
-
-// permitOn is permit for any object.
-func (q *request) permitOn(_ context.Context, _ string, _ *objects.Bucket, _ string, _ catalog.VersionID) error {
-	return fail("AccessDenied")
-}
-
-// aclHeaders reports whether a write brings an access control list.
-func aclHeaders(h http.Header) bool {
-	for _, name := range []string{"x-amz-acl", "x-amz-grant-read", "x-amz-grant-read-acp", "x-amz-grant-write", "x-amz-grant-write-acp", "x-amz-grant-full-control"} {
-		if headerPresent(h, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// parseObjectACL reads the ACL headers of a write, and says who will own it.
-func (q *request) parseObjectACL(_ http.Header, b *objects.Bucket) (acl []byte, owner string, err error) {
-	return nil, b.Owner, nil
-}
-
-// expectOwner compares a bucket's owner with the account that a header names.
-func (q *request) expectOwner(b *objects.Bucket, name string) error {
-	want := q.header(name)
-	if want == "" || want == b.Owner {
+	if q.op.body == bodyForm {
+		q.auth = anonymousCredentials()
 		return nil
 	}
-	return fail("AccessDenied")
+	proof, err := s.verifier.Authenticate(q.r)
+	if err != nil {
+		return fmt.Errorf("authenticate: %w", err)
+	}
+	if q.auth, err = s.credentialsOf(ctx, proof); err != nil {
+		return err
+	}
+	q.body, q.length, q.trailer = proof.Body, proof.Length, proof.Trailer
+	return nil
+}
+
+func anonymousCredentials() credentials {
+	return credentials{identity: access.AnonymousIdentity(), anonymous: true}
+}
+
+// credentialsOf resolves the access key of a proof to a user.
+func (s *Server) credentialsOf(ctx context.Context, proof sigv4.Auth) (credentials, error) {
+	if proof.Kind == sigv4.Anonymous {
+		c := anonymousCredentials()
+		c.proof = proof
+		return c, nil
+	}
+	found, err := s.cfg.Access.Lookup(ctx, proof.AccessKey)
+	if errors.Is(err, hallig.ErrNotFound) { // deleted since its secret was read
+		return credentials{}, fail("InvalidAccessKeyId").Because(err)
+	}
+	if err != nil {
+		return credentials{}, fmt.Errorf("look up the access key: %w", err)
+	}
+	return credentials{
+		identity: found.Identity, user: found.Identity.User, accessKey: proof.AccessKey, root: found.Identity.Root,
+		presigned: proof.Kind == sigv4.Presigned || proof.Kind == sigv4.PresignedV2, proof: proof,
+	}, nil
+}
+
+// fromProof turns a refusal of package sigv4 into the error that is sent.
+func fromProof(err error) (*Error, bool) {
+	var refused *sigv4.Error
+	if !errors.As(err, &refused) {
+		return nil, false
+	}
+	e := &Error{Code: refused.Code, Message: refused.Message, Status: refused.Status, cause: err}
+	for _, f := range refused.Fields {
+		e = e.With(f.Name, f.Value)
+	}
+	return e, true
 }

@@ -60,7 +60,7 @@ func (q *request) findSource(ctx context.Context) (source, error) {
 		return src, err
 	}
 	src.bucket = &b
-	if err := q.expectOwner(&b, "x-amz-source-expected-bucket-owner"); err != nil {
+	if err := q.expectOwner(ctx, &b, "x-amz-source-expected-bucket-owner"); err != nil {
 		return src, err
 	}
 	if err := q.permitSource(ctx, src.named, &b); err != nil {
@@ -71,7 +71,7 @@ func (q *request) findSource(ctx context.Context) (source, error) {
 	case v.DeleteMarker && src.named.version != "":
 		return src, invalidRequest("The source of a copy request may not specifically refer to a delete marker by version id.")
 	case errors.Is(err, hallig.ErrNotFound), err == nil && v.DeleteMarker:
-		if q.permitOn(ctx, "s3:ListBucket", &b, "", "") != nil {
+		if q.mayList(ctx, &b) != nil {
 			return src, fail("AccessDenied")
 		}
 		if src.named.version != "" {

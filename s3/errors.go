@@ -84,6 +84,9 @@ func fromError(err error) *Error {
 	if e, ok := fromAccess(err); ok {
 		return e
 	}
+	if e, ok := fromProof(err); ok {
+		return e
+	}
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
 		return fail("MaxMessageLengthExceeded").Because(err)

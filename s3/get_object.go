@@ -195,7 +195,7 @@ func (q *request) find(ctx context.Context, b *objects.Bucket) (*catalog.Version
 		}
 		return nil, fail("NoSuchKey").With("Key", q.key)
 	}
-	if q.permit(ctx, "s3:ListBucket") != nil { // who may not list may not learn what is not there
+	if q.mayList(ctx, b) != nil { // who may not list may not learn what is not there
 		return nil, fail("AccessDenied")
 	}
 	if q.versioned {

@@ -153,7 +153,7 @@ func (v *visit) failed(ctx context.Context, e *Error) error {
 func (v *visit) as(ctx context.Context, key string) error {
 	q := v.q
 	q.key, q.query, q.version, q.versioned = key, url.Values{}, "", false
-	q.auth = credentials{anonymous: true}
+	q.auth = anonymousCredentials()
 	op, err := v.s.router.find(q.r.Method, scopeObject, q.query, http.Header{})
 	if err != nil {
 		return err

@@ -155,7 +155,7 @@ func (q *request) ReadXML(root string, v any, max int64) error {
 // of network failures by S3's name.
 func bodyError(err error) error {
 	var e *Error
-	if errors.As(err, &e) {
+	if _, refused := fromProof(err); refused || errors.As(err, &e) {
 		return err
 	}
 	return fail("IncompleteBody").Because(err)

@@ -16,16 +16,20 @@ import (
 	"github.com/hallig-cloud/hallig/access"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
+	"github.com/hallig-cloud/hallig/s3/sigv4"
 )
 
 // Config is what a Server is made of.
 type Config struct {
-	Store   objects.API
-	Access  *access.Service  // users, keys and policies
-	Region  string           // S3's region string; default "us-east-1"
-	Domains []string         // hosts below which BUCKET.DOMAIN is virtual-host style; none: path style only
-	Log     *slog.Logger     // default: discards
-	Clock   func() time.Time // default: time.Now
+	Store  objects.API
+	Access *access.Service // users, keys and policies
+	Region string          // S3's region string; default "us-east-1"
+	// AnyRegion accepts signatures for every region, AllowV2 those of version 2.
+	AnyRegion bool
+	AllowV2   bool
+	Domains   []string         // hosts below which BUCKET.DOMAIN is virtual-host style; none: path style only
+	Log       *slog.Logger     // default: discards
+	Clock     func() time.Time // default: time.Now
 	// Observe, when set, is called after every request, from its goroutine, for
 	// metrics and access logs. It must not block.
 	Observe func(Record)
@@ -65,8 +69,9 @@ type Record struct {
 
 // A Server is the S3 door. It is an http.Handler; it starts no goroutines.
 type Server struct {
-	cfg    Config
-	router *router
+	cfg      Config
+	router   *router
+	verifier *sigv4.Verifier
 }
 
 // New returns a Server.
@@ -83,7 +88,7 @@ func New(cfg Config) *Server {
 	if cfg.MaxHeader == 0 {
 		cfg.MaxHeader = 8 << 10
 	}
-	return &Server{cfg: cfg, router: newRouter(operations())}
+	return &Server{cfg: cfg, router: newRouter(operations()), verifier: newVerifier(&cfg)}
 }
 
 // ServeHTTP answers one request. A panic in a handler is logged and becomes
@@ -146,6 +151,10 @@ func (s *Server) serve(ctx context.Context, q *request) error {
 		return err
 	}
 	if err := s.authenticate(ctx, q); err != nil {
+		return err
+	}
+	// A presigned query may stand for headers, and these may select the row.
+	if q.op, err = s.router.find(q.r.Method, a.scope(), q.query, q.r.Header); err != nil {
 		return err
 	}
 	if err := q.parseVersion(); err != nil {

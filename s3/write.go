@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/access"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
 )
@@ -59,7 +60,7 @@ func (q *request) parseWrite(ctx context.Context, h http.Header, b *objects.Buck
 	if a.Encryption, err = parseEncryption(h, w.customer); err != nil {
 		return w, err
 	}
-	if a.ACL, a.Owner, err = q.parseObjectACL(h, b); err != nil {
+	if a.ACL, a.Owner, err = q.parseObjectACL(ctx, h, b); err != nil {
 		return w, err
 	}
 	return w, q.permitWrite(ctx, h, w)
@@ -82,7 +83,7 @@ func (q *request) permitWrite(ctx context.Context, h http.Header, w write) error
 			return err
 		}
 	}
-	if aclHeaders(h) {
+	if access.HasACLHeaders(h) {
 		return q.permit(ctx, "s3:PutObjectAcl")
 	}
 	return nil

@@ -1,0 +1,237 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/access"
+	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/objects"
+)
+
+// authorize decides whether the request's operation is allowed, and that the
+// bucket is whose the client expects it to be.
+func (s *Server) authorize(ctx context.Context, q *request) error {
+	if q.auth.anonymous && !q.op.anonymous && q.op.body != bodyForm {
+		return anonymousRefusal(q.op.name)
+	}
+	if q.bucketName == "" {
+		return q.decide(access.Question{Action: q.op.action})
+	}
+	if q.op.name == "CreateBucket" {
+		return q.decide(access.Question{Action: q.op.action, Bucket: q.bucketName})
+	}
+	b, err := q.Bucket(ctx)
+	if err != nil {
+		return err
+	}
+	if err := q.expectOwner(ctx, b, "x-amz-expected-bucket-owner"); err != nil {
+		return err
+	}
+	action := q.op.permission(q.versioned)
+	if action == "" {
+		return nil
+	}
+	return q.permitOn(ctx, action, b, q.key, q.version)
+}
+
+// anonymousRefusal words, as S3 does, that an operation needs credentials.
+func anonymousRefusal(operation string) error {
+	switch operation {
+	case "CreateMultipartUpload":
+		return failMessage("AccessDenied", "Anonymous users cannot initiate multipart uploads. Please authenticate.")
+	case "CopyObject", "UploadPartCopy":
+		return failMessage("AccessDenied", "Anonymous users cannot copy objects. Please authenticate.")
+	}
+	return failMessage("AccessDenied", "Anonymous users cannot invoke this API. Please authenticate.")
+}
+
+// permit decides whether the caller may do a further action on the request's
+// object.
+func (q *request) permit(ctx context.Context, action string) error {
+	b, err := q.Bucket(ctx)
+	if err != nil {
+		return err
+	}
+	return q.permitOn(ctx, action, b, q.key, q.version)
+}
+
+// mayList decides whether the caller may learn which keys a bucket has not.
+func (q *request) mayList(ctx context.Context, b *objects.Bucket) error {
+	return q.permitOn(ctx, "s3:ListBucket", b, "", "")
+}
+
+// permitOn decides an action on any bucket (key "") or object.
+func (q *request) permitOn(ctx context.Context, action string, b *objects.Bucket, key string, v catalog.VersionID) error {
+	question := access.Question{Action: action, Bucket: b.Name, Key: key, BucketOwner: b.Owner, Ownership: access.Ownership(ownershipOf(b))}
+	var err error
+	if question.Policy, err = q.s.cfg.Access.StoredPolicy(b.Documents[objects.DocPolicy], b.Name); err != nil {
+		return err
+	}
+	if question.BucketACL, err = bucketACL(b); err != nil {
+		return err
+	}
+	question.Block = access.PublicAccessBlock(publicAccessBlock(b))
+	question.Conditions = q.conditions(v)
+	if key != "" {
+		if err := q.objectFacts(ctx, &question, v); err != nil {
+			return err
+		}
+	}
+	return q.decide(question)
+}
+
+// decide asks package access.
+func (q *request) decide(question access.Question) error {
+	question.Identity = q.auth.identity
+	question.Now = q.s.cfg.Clock()
+	if question.Conditions == nil {
+		question.Conditions = q.conditions("")
+	}
+	if err := access.Decide(question); err != nil {
+		return fail("AccessDenied").Because(err)
+	}
+	return nil
+}
+
+// objectFacts looks up the object if the decision may turn on its owner, its
+// ACL or its tags.
+func (q *request) objectFacts(ctx context.Context, question *access.Question, v catalog.VersionID) error {
+	tags := mentionsTags(question.Policy) || mentionsTags(q.auth.identity.KeyPolicy)
+	for _, p := range q.auth.identity.Policies {
+		tags = tags || mentionsTags(p)
+	}
+	if question.Ownership.ACLsDisabled() && !tags {
+		return nil
+	}
+	found, err := q.s.cfg.Store.Head(ctx, question.Bucket, question.Key, v)
+	if errors.Is(err, hallig.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up the object: %w", err)
+	}
+	question.ObjectOwner = found.Owner
+	if question.ObjectACL, err = access.DecodeACL(found.ACL); err != nil {
+		return fmt.Errorf("object %s/%s: %w", question.Bucket, question.Key, err)
+	}
+	for _, t := range found.Tags {
+		question.Conditions["s3:ExistingObjectTag/"+t.Key] = []string{t.Value}
+	}
+	return nil
+}
+
+// mentionsTags reports whether a policy has a condition on existing tags.
+func mentionsTags(p *access.Policy) bool {
+	if p == nil {
+		return false
+	}
+	for i := range p.Statements {
+		st := &p.Statements[i]
+		for j := range st.Conditions {
+			if strings.HasPrefix(strings.ToLower(st.Conditions[j].Key), "s3:existingobjecttag/") {
+				return true
+			}
+		}
+		for _, r := range st.Resources {
+			if strings.Contains(strings.ToLower(r), "${s3:existingobjecttag/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// conditions are the request's condition keys. Source: Service Authorization
+// Reference, "Actions, resources, and condition keys for Amazon S3". The
+// client's address is that of the connection; headers that claim another are
+// not believed.
+func (q *request) conditions(v catalog.VersionID) map[string][]string {
+	m := make(map[string][]string)
+	set := func(key, value string) {
+		if value != "" {
+			m[key] = []string{value}
+		}
+	}
+	h := q.r.Header
+	host, _, err := net.SplitHostPort(q.r.RemoteAddr)
+	if err != nil {
+		host = q.r.RemoteAddr
+	}
+	set("aws:SourceIp", host)
+	set("aws:SecureTransport", boolText(q.r.TLS != nil))
+	set("aws:UserAgent", h.Get("User-Agent"))
+	set("aws:Referer", h.Get("Referer"))
+	set("s3:VersionId", string(v))
+	set("s3:authType", q.auth.proof.Kind.Type())
+	set("s3:signatureversion", q.auth.proof.Version)
+	if !q.auth.anonymous {
+		set("s3:signatureAge", itoa(min(q.auth.proof.Age.Milliseconds(), math.MaxInt64)))
+	}
+	for _, name := range []string{"prefix", "delimiter", "max-keys"} {
+		if q.query.Has(name) {
+			m["s3:"+name] = []string{q.query.Get(name)}
+		}
+	}
+	headerConditions(h, set)
+	requestTags(h, m)
+	return m
+}
+
+// headerConditions sets the condition keys that are named after headers.
+func headerConditions(h http.Header, set func(key, value string)) {
+	for _, name := range []string{
+		"x-amz-acl", "x-amz-copy-source", "x-amz-metadata-directive", "x-amz-content-sha256", "x-amz-storage-class",
+		"x-amz-website-redirect-location", "x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-read-acp",
+		"x-amz-grant-write-acp", "x-amz-grant-full-control", "x-amz-server-side-encryption",
+		"x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm",
+		"x-amz-object-ownership",
+	} {
+		set("s3:"+name, h.Get(name))
+	}
+	set("s3:if-match", h.Get("If-Match"))
+	set("s3:if-none-match", h.Get("If-None-Match"))
+	set("s3:object-lock-mode", h.Get("x-amz-object-lock-mode"))
+	set("s3:object-lock-legal-hold", h.Get("x-amz-object-lock-legal-hold"))
+	if until := h.Get("x-amz-object-lock-retain-until-date"); until != "" {
+		set("s3:object-lock-retain-until-date", until)
+	}
+}
+
+// requestTags sets the condition keys of the tags that a write brings.
+func requestTags(h http.Header, m map[string][]string) {
+	tags, err := parseTagHeader(h.Get("x-amz-tagging"))
+	if err != nil {
+		return // the write is refused for it
+	}
+	for _, t := range tags {
+		m["s3:RequestObjectTag/"+t.Key] = []string{t.Value}
+		m["s3:RequestObjectTagKeys"] = append(m["s3:RequestObjectTagKeys"], t.Key)
+	}
+}
+
+func boolText(b bool) string {
+	if b {
+		return "true"
+	}
+	return "false"
+}
+
+// expectOwner compares a bucket's owner with the account that a header names:
+// the account's number, the owner's canonical id, or one of its access keys.
+func (q *request) expectOwner(ctx context.Context, b *objects.Bucket, name string) error {
+	want := q.header(name)
+	if want == "" || want == b.Owner || want == q.s.cfg.Access.Account() {
+		return nil
+	}
+	if c, err := q.s.cfg.Access.Lookup(ctx, want); err == nil && c.Identity.User == b.Owner {
+		return nil
+	}
+	return fail("AccessDenied")
+}
