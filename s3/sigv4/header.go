@@ -106,26 +106,19 @@ func (v *Verifier) headerV4(r *http.Request, query []parameter, rest string) (Au
 
 // requestDate returns x-amz-date or Date, and as the request gave it.
 func requestDate(r *http.Request) (time.Time, string, *Error) {
-	if given, ok := r.Header["X-Amz-Date"]; ok {
-		if len(given) != 1 {
-			return time.Time{}, "", errMissingDate()
-		}
-		t, err := time.Parse(isoBasic, given[0])
-		if err != nil {
-			if t, err = http.ParseTime(given[0]); err != nil {
-				return time.Time{}, "", errMissingDate()
-			}
-		}
-		return t.UTC(), given[0], nil
+	given, ok := r.Header["X-Amz-Date"]
+	if !ok {
+		given = r.Header["Date"]
 	}
-	given := r.Header.Get("Date")
-	t, err := http.ParseTime(given)
-	if err != nil {
-		if t, err = time.Parse(isoBasic, given); err != nil {
-			return time.Time{}, "", errMissingDate()
+	if len(given) != 1 {
+		return time.Time{}, "", errMissingDate()
+	}
+	for _, layout := range []string{isoBasic, http.TimeFormat, time.RFC1123Z, time.RFC850, time.ANSIC} {
+		if t, err := time.Parse(layout, given[0]); err == nil {
+			return t.UTC(), given[0], nil
 		}
 	}
-	return t.UTC(), given, nil
+	return time.Time{}, "", errMissingDate()
 }
 
 func (v *Verifier) anonymous(r *http.Request) (Auth, error) {

@@ -78,6 +78,10 @@ func (v *Verifier) postV4(r *http.Request, form Form) (Auth, error) {
 	if date.Sub(now) > MaxSkew {
 		return Auth{}, errSkewed(form["x-amz-date"], now)
 	}
+	if now.Sub(date) > MaxExpires*time.Second {
+		// A signing key serves for seven days at most, whatever the policy says.
+		return Auth{}, refuse(http.StatusForbidden, "AccessDenied", "Invalid according to Policy: Policy expired.")
+	}
 	if token := form["x-amz-security-token"]; token != "" {
 		return Auth{}, errToken(token)
 	}

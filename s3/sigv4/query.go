@@ -102,7 +102,7 @@ func checkExpiry(given, stamp string, date, now time.Time) *Error {
 		return errQuery("X-Amz-Expires must be non-negative")
 	case err != nil && isDigits(given):
 		return errQuery("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
-	case err != nil:
+	case err != nil || given[0] == '+':
 		return errQuery("X-Amz-Expires should be a number")
 	case seconds < 0:
 		return errQuery("X-Amz-Expires must be non-negative")
