@@ -258,4 +258,10 @@ func DecodeEntry(b []byte) ([]Command, error) {
 
 // ClearKind reports whether records of the kind are stored in the clear, so
 // that blind nodes can follow them.
-func ClearKind(k catalog.Kind) bool { return k == catalog.KindTopology || k == catalog.KindPool }
+func ClearKind(k catalog.Kind) bool {
+	return k == catalog.KindTopology || k == catalog.KindPool || k == KindSlot
+}
+
+// KindSlot is the kind of the records that say which partition holds a slot of
+// a bucket: their name is bucket/slot, their value the partition in decimal.
+const KindSlot catalog.Kind = "slot"

@@ -11,6 +11,8 @@
 package machine
 
 import (
+	"fmt"
+
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
 )
@@ -270,3 +272,45 @@ func (m *Machine) remember(rows Rows, id hallig.ProposalID, part uint16, a *Answ
 	}
 	return nil
 }
+
+// Counter returns the counter of the last operation that the rows hold, which
+// is also that of the newest feed row that may exist.
+func Counter(rows Reader) (uint64, error) {
+	v, err := rows.Get(metaKey)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	m, err := decodeMeta(v)
+	return m.Counter, err
+}
+
+// Epoch returns the partition's epoch, 0 when the rows are empty.
+func Epoch(rows Reader) (uint16, error) {
+	v, err := rows.Get(metaKey)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	m, err := decodeMeta(v)
+	return m.Epoch, err
+}
+
+// SetEpoch puts the partition into an epoch: after a restore, so that no
+// revision that was given out and lost is given out again.
+func SetEpoch(rows Rows, epoch uint16) error {
+	m, err := Load(rows, epoch)
+	if err != nil {
+		return err
+	}
+	if epoch < m.meta.Epoch {
+		return fmt.Errorf("partition epoch %d below %d: %w", epoch, m.meta.Epoch, hallig.ErrInvalid)
+	}
+	m.meta.Epoch = epoch
+	return m.Flush(rows)
+}
+
+// FeedRange returns the keys that bound the feed rows with counters in
+// (above, upto].
+func FeedRange(above, upto uint64) (lo, hi []byte) { return FeedKey(above + 1), FeedKey(upto + 1) }
+
+// IsFeed reports whether the key is a feed row's: feed rows are local.
+func IsFeed(key []byte) bool { return len(key) > 0 && key[0] == tableFeed }
