@@ -17,7 +17,7 @@ func readCompatibility(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	rows := make(map[string]string)
-	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Za-z]+)` \\| ([a-z]+) \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Za-z0-9]+)` \\| ([a-z]+) \\|").FindAllStringSubmatch(string(text), -1) {
 		if rows[m[1]] != "" {
 			t.Errorf("%s stands twice in the table", m[1])
 		}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -66,7 +67,7 @@ func (w *worker) do(ctx context.Context, c testCase) (ok bool, output string, er
 	}
 	cmd := exec.CommandContext(caseCtx, w.o.suite, args...)
 	cmd.Dir = w.dir
-	cmd.Env = append(os.Environ(), "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "NO_PROXY=*")
+	cmd.Env = append(environment(), "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "NO_PROXY=*")
 	out, runErr := cmd.CombinedOutput()
 	output = plain(string(out))
 	if caseCtx.Err() != nil {
@@ -233,6 +234,12 @@ func freeAddresses() (a, b string, err error) {
 		addrs[i] = l.Addr().String()
 	}
 	return addrs[0], addrs[1], nil
+}
+
+// environment is this process's without settings of AWS clients, which the
+// suite trips over.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "AWS_") })
 }
 
 var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
