@@ -3,6 +3,7 @@ package objects_test
 import (
 	"bytes"
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,10 +103,10 @@ func TestHedgedRead(t *testing.T) {
 	for _, size := range []int{1000, 1 << 20, 9 << 20} {
 		synctest.Test(t, func(t *testing.T) {
 			gate := make(chan struct{})
-			stuck := 0
+			var stuck atomic.Int64
 			m := objectstest.NewMesh(t, objectstest.Options{Drives: 4, Wrap: func(i int, d shard.Store) shard.Store {
 				return &hooked{Store: d, before: func(call string, _ shard.ID) error {
-					if call == "get" && i == stuck {
+					if call == "get" && i == int(stuck.Load()) {
 						<-gate
 					}
 					return nil
@@ -114,9 +115,10 @@ func TestHedgedRead(t *testing.T) {
 			bucket(t, m.Store, objects.Bucket{Name: "b"})
 			data := body(2, size)
 			v := put(t, m.Store, "b", "k", data)
-			for stuck = range 4 {
+			for i := range 4 {
+				stuck.Store(int64(i))
 				if got, err := get(m.Store, v, 0, -1); err != nil || !bytes.Equal(got, data) {
-					t.Fatalf("%d bytes, drive %d stuck: %v", size, stuck, err)
+					t.Fatalf("%d bytes, drive %d stuck: %v", size, i, err)
 				}
 			}
 			close(gate)
