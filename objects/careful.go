@@ -14,8 +14,6 @@ import (
 // from k that are what was written. Liars are reported.
 func (s *Store) careful(ctx context.Context, st *stripe) ([][]byte, error) {
 	k, width := st.pool.Scheme.K, st.pool.Scheme.Width()
-	t := s.config.Drives.Topology()
-	row := st.pool.Drives(t, st.pool.Group(st.data, st.number))
 	shards := make([][]byte, width)
 	have := 0
 	for i := range shards {
@@ -25,7 +23,7 @@ func (s *Store) careful(ctx context.Context, st *stripe) ([][]byte, error) {
 		}
 	}
 	var errs []error
-	for _, i := range s.fleet.order(t, row) {
+	for _, i := range s.fleet.order(s.config.Drives.Topology(), st.row) {
 		if have >= k {
 			break
 		}

@@ -219,6 +219,7 @@ func (w *writer) run(ctx context.Context, c *cutter) error {
 	}
 	if k.last {
 		defer k.release()
+		c.digest.check(k)
 		return w.single(ctx, k)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -228,6 +229,7 @@ func (w *writer) run(ctx context.Context, c *cutter) error {
 		var err error
 		for k := range cuts {
 			if err == nil {
+				c.digest.check(k)
 				if err = w.put(ctx, k); err != nil {
 					cancel(err)
 				}

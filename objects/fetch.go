@@ -33,17 +33,16 @@ func (st *stripe) span(index, lo, hi int) (off, n int) {
 // belongs now, where the pool's table put it, and, when everything else failed,
 // any other drive.
 func (s *Store) holders(st *stripe, index int, everywhere bool) []hallig.DriveID {
-	t := s.config.Drives.Topology()
-	group := st.pool.Group(st.data, st.number)
-	ids := st.pool.Holders(t, group, index)
+	ids := make([]hallig.DriveID, 0, 2)
 	add := func(id hallig.DriveID) {
-		if !slices.Contains(ids, id) {
+		if !id.IsZero() && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
-	add(st.pool.Groups[group][index])
+	add(st.row[index])
+	add(st.pool.Groups[st.group][index])
 	if everywhere {
-		for _, d := range t.Drives {
+		for _, d := range s.config.Drives.Topology().Drives {
 			add(d.ID)
 		}
 	}

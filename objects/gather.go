@@ -62,10 +62,10 @@ func (s *Store) gather(ctx context.Context, st *stripe, hold *grant) ([][]byte, 
 
 func (s *Store) newGathering(st *stripe, hold *grant, everywhere bool) *gathering {
 	t := s.config.Drives.Topology()
-	row := st.pool.Drives(t, st.pool.Group(st.data, st.number))
+	st.row = st.pool.Drives(t, st.group)
 	g := &gathering{store: s, stripe: st, everywhere: everywhere, hold: hold,
-		slots: make([]slot, len(row)), order: s.fleet.order(t, row)}
-	g.arrivals = make(chan arrival, 2*len(row)) // nobody who is late has to wait
+		slots: make([]slot, len(st.row)), order: s.fleet.order(t, st.row)}
+	g.arrivals = make(chan arrival, 2*len(st.row)) // nobody who is late has to wait
 	k := st.pool.Scheme.K
 	g.lo, g.hi = st.from, st.to
 	if k > 1 {
@@ -137,8 +137,6 @@ func (g *gathering) start(ctx context.Context) {
 		g.ask(ctx, g.order[0], true)
 		return
 	}
-	t := g.store.config.Drives
-	row := g.stripe.pool.Drives(t.Topology(), g.stripe.pool.Group(g.stripe.data, g.stripe.number))
 	gone := false
 	for i := range g.slots {
 		x := &g.slots[i]
@@ -146,7 +144,7 @@ func (g *gathering) start(ctx context.Context) {
 			continue
 		}
 		// A shard on a drive that is known to be away is not waited for.
-		if g.everywhere || row[i].IsZero() || g.store.fleet.readable(row[i]) {
+		if id := g.stripe.row[i]; g.everywhere || id.IsZero() || g.store.fleet.readable(id) {
 			g.ask(ctx, i, false)
 		} else {
 			gone = true

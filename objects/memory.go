@@ -16,33 +16,52 @@ import (
 // A memory hands out stripe buffers under one budget for the whole Store, so
 // that many requests together stay bounded.
 type memory struct {
-	total int64
 	wait  time.Duration
-	sem   *semaphore.Weighted
+	large share
+	small share                    // of its own, so that slow transfers do not starve small requests
 	free  [bits.UintSize]sync.Pool // buffers by size class
 	used  atomic.Int64             // bytes granted now
 	peak  atomic.Int64             // most bytes ever granted
 }
 
+// A share is a part of the budget.
+type share struct {
+	total int64
+	sem   *semaphore.Weighted
+}
+
+// smallGrant is the most bytes of a request that counts as small; an eighth of
+// the budget is theirs.
+const smallGrant = 1 << 20
+
 func newMemory(total int64, wait time.Duration) *memory {
-	return &memory{total: total, wait: wait, sem: semaphore.NewWeighted(total)}
+	m := &memory{wait: wait}
+	m.small.total = max(total/8, 1)
+	m.large.total = max(total-m.small.total, 1)
+	m.small.sem, m.large.sem = semaphore.NewWeighted(m.small.total), semaphore.NewWeighted(m.large.total)
+	return m
 }
 
 // A grant is a share of the budget. It returns to the budget when everybody
 // who holds it has released it.
 type grant struct {
 	memory *memory
+	share  *share
 	bytes  int64
 	holds  atomic.Int32
 }
 
 // acquire waits for n bytes of the budget, at most the configured time. A
-// request larger than the whole budget gets the whole budget, alone.
+// request larger than its whole share gets the whole share, alone.
 func (m *memory) acquire(ctx context.Context, n int64) (*grant, error) {
-	n = min(max(n, 1), m.total)
-	if !m.sem.TryAcquire(n) {
+	of := &m.large
+	if n <= smallGrant {
+		of = &m.small
+	}
+	n = min(max(n, 1), of.total)
+	if !of.sem.TryAcquire(n) {
 		wait, cancel := context.WithTimeout(ctx, m.wait)
-		err := m.sem.Acquire(wait, n)
+		err := of.sem.Acquire(wait, n)
 		cancel()
 		if err != nil {
 			if ctx.Err() != nil {
@@ -54,7 +73,7 @@ func (m *memory) acquire(ctx context.Context, n int64) (*grant, error) {
 	used := m.used.Add(n)
 	for peak := m.peak.Load(); used > peak && !m.peak.CompareAndSwap(peak, used); peak = m.peak.Load() {
 	}
-	g := &grant{memory: m, bytes: n}
+	g := &grant{memory: m, share: of, bytes: n}
 	g.holds.Store(1)
 	return g, nil
 }
@@ -64,7 +83,7 @@ func (g *grant) hold() { g.holds.Add(1) }
 func (g *grant) release() {
 	if g.holds.Add(-1) == 0 {
 		g.memory.used.Add(-g.bytes)
-		g.memory.sem.Release(g.bytes)
+		g.share.sem.Release(g.bytes)
 	}
 }
 

@@ -23,8 +23,10 @@ type stripe struct {
 	base       uint64 // number of its first segment within the data id
 	last       bool   // its last segment is the data id's last
 	sealed     int64
-	run        int   // segments of a full data shard
-	lengths    []int // of the shards, in bytes
+	run        int              // segments of a full data shard
+	lengths    []int            // of the shards, in bytes
+	group      int              // of the pool's table
+	row        []hallig.DriveID // where its shards belong now; set when it is gathered
 	// What is wanted: segments [from, to), less skip bytes of the first one, take
 	// bytes in all.
 	from, to   int
@@ -142,5 +144,6 @@ func (st *stripe) layout() error {
 	}
 	st.lengths = layout.Lengths()
 	st.run = (st.segments() + k - 1) / k
+	st.group = st.pool.Group(st.data, st.number)
 	return nil
 }

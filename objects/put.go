@@ -37,8 +37,8 @@ func (s *Store) putObject(ctx context.Context, r PutRequest, g *grant) (catalog.
 	}
 	// What cannot be sealed is refused before the body is read.
 	key := seal.NewDataKey()
-	probe := r.Attributes.Encryption
-	if _, err := s.wrapKey(b, &probe, r.CustomerKey, key); err != nil {
+	k := &keyed{key: key, customer: r.CustomerKey, bucket: b, encryption: r.Attributes.Encryption}
+	if k.sealed, err = s.wrapKey(b, &k.encryption, r.CustomerKey, key); err != nil {
 		return catalog.Version{}, err
 	}
 	w, sums, err := s.write(ctx, source{
@@ -58,7 +58,7 @@ func (s *Store) putObject(ctx context.Context, r PutRequest, g *grant) (catalog.
 	if v.Checksum.Algorithm != "" {
 		v.Checksum.Type, v.Checksum.Value = FullObject, sums.Checksum
 	}
-	v, err = s.commitVersion(ctx, r.Bucket, b.ID, v, catalog.Put{If: r.If}, &keyed{key: key, customer: r.CustomerKey})
+	v, err = s.commitVersion(ctx, r.Bucket, b.ID, v, catalog.Put{If: r.If}, k)
 	if err != nil {
 		if !inDoubt(err) {
 			w.discard()
@@ -68,11 +68,14 @@ func (s *Store) putObject(ctx context.Context, r PutRequest, g *grant) (catalog.
 	return v, nil
 }
 
-// keyed is a data key that is wrapped anew for the commit, as the bucket's
-// configuration then says.
+// keyed is a data key as it was wrapped under one configuration of its bucket;
+// under another one it is wrapped anew.
 type keyed struct {
-	key      seal.DataKey
-	customer []byte
+	key        seal.DataKey
+	customer   []byte
+	bucket     *Bucket
+	sealed     catalog.SealedKey
+	encryption catalog.Encryption
 }
 
 // commitVersion makes v visible: completed by what the bucket's configuration
@@ -90,7 +93,11 @@ func (s *Store) commitVersion(ctx context.Context, bucket string, id hallig.Buck
 		if put.Version.Retention.Mode == "" {
 			put.Version.Retention = b.Lock.retention(put.Version.Modified)
 		}
-		if k != nil {
+		switch {
+		case k == nil:
+		case k.bucket == b:
+			put.Version.DataKey, put.Version.Encryption = k.sealed, k.encryption
+		default:
 			var err error
 			if put.Version.DataKey, err = s.wrapKey(b, &put.Version.Encryption, k.customer, k.key); err != nil {
 				return nil, err

@@ -91,7 +91,8 @@ func checksumType(algorithm, kind string) (string, error) {
 	return "", fmt.Errorf("checksum type %q with %s: %w", kind, algorithm, hallig.ErrInvalid)
 }
 
-// A digest computes the sums of a body as it passes.
+// A digest computes the sums of a body as it passes: the MD5 where it is read,
+// the checksum where it is written, so that the two run side by side.
 type digest struct {
 	size     int64
 	md5      hash.Hash
@@ -109,8 +110,15 @@ func newDigest(algorithm string) (*digest, error) {
 func (d *digest) write(p []byte) {
 	d.size += int64(len(p))
 	d.md5.Write(p)
-	if d.checksum != nil {
-		d.checksum.Write(p)
+}
+
+// check adds a cut, not yet sealed, to the checksum.
+func (d *digest) check(k *cut) {
+	if d.checksum == nil {
+		return
+	}
+	for i := range k.segments() {
+		d.checksum.Write(k.segment(i))
 	}
 }
 
