@@ -85,7 +85,7 @@ func fromProof(err error) (*Error, bool) {
 	if !errors.As(err, &refused) {
 		return nil, false
 	}
-	e := &Error{Code: refused.Code, Message: refused.Message, Status: refused.Status, cause: err}
+	e := &Error{Code: refused.Code, Message: worded(refused.Code, refused.Message), Status: refused.Status, cause: err}
 	for _, f := range refused.Fields {
 		e = e.With(f.Name, f.Value)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hallig-cloud/hallig/access"
 	"github.com/hallig-cloud/hallig/objects"
@@ -21,11 +22,20 @@ func fromAccess(err error) (*Error, bool) {
 	if !errors.As(err, &bad) {
 		return nil, false
 	}
-	e := &Error{Code: bad.Code, Message: bad.Message, Status: bad.Status, cause: err}
+	e := &Error{Code: bad.Code, Message: worded(bad.Code, bad.Message), Status: bad.Status, cause: err}
 	for _, f := range bad.Fields {
 		e = e.With(f.Name, f.Value)
 	}
 	return e, true
+}
+
+// worded returns the table's wording of a message that differs from it by no
+// more than the period at the end: other packages know no table.
+func worded(code, message string) string {
+	if row, ok := errorTable[code]; ok && strings.TrimSuffix(row.message, ".") == strings.TrimSuffix(message, ".") {
+		return row.message
+	}
+	return message
 }
 
 // displayName returns the name that a canonical id is shown with; "" if it is

@@ -113,7 +113,7 @@ func fromDocument(err error) (*Error, bool) {
 	if !errors.As(err, &bad) {
 		return nil, false
 	}
-	e := &Error{Code: bad.Code, Message: bad.Message, Status: bad.Status}
+	e := &Error{Code: bad.Code, Message: worded(bad.Code, bad.Message), Status: bad.Status}
 	for _, f := range bad.Fields {
 		e = e.With(f.Name, f.Value)
 	}
