@@ -43,7 +43,7 @@ func Actions() map[string]Scope {
 		GetObjectVersionTagging PutObjectTagging PutObjectVersionTagging DeleteObjectTagging DeleteObjectVersionTagging
 		GetObjectAttributes GetObjectVersionAttributes GetObjectRetention PutObjectRetention GetObjectLegalHold PutObjectLegalHold
 		BypassGovernanceRetention RestoreObject GetObjectTorrent GetObjectVersionTorrent GetObjectVersionForReplication
-		ReplicateObject ReplicateDelete ReplicateTags InitiateReplication ObjectOwnerOverrideToBucketOwner
+		ReplicateObject ReplicateDelete ReplicateTags InitiateReplication
 		UpdateObjectEncryption`) {
 		m["s3:"+name] = OnObject
 	}
