@@ -70,7 +70,7 @@ func (v *Verifier) withBody(r *http.Request, a Auth, s seed) (Auth, error) {
 		if r.ContentLength == 0 && !strings.EqualFold(a.Hash, emptyHash) {
 			return Auth{}, errHashMismatch(a.Hash, emptyHash)
 		}
-		a.Body = &hashReader{body: body, want: strings.ToLower(a.Hash), given: a.Hash, hash: sha256.New()}
+		a.Body = &hashReader{body: body, left: r.ContentLength, want: strings.ToLower(a.Hash), given: a.Hash, hash: sha256.New()}
 	default:
 		a.Body = &plainReader{body: body}
 	}
@@ -94,8 +94,10 @@ func transportError(err error) error {
 	return err
 }
 
-// A hashReader checks the whole body's SHA-256 before it says EOF.
+// A hashReader checks the whole body's SHA-256 before it says EOF, and, where
+// the length is known, before it hands out the last bytes.
 type hashReader struct {
+	left        int64 // bytes to come; negative if not known
 	body        io.ReadCloser
 	want, given string
 	hash        hash.Hash
@@ -103,18 +105,21 @@ type hashReader struct {
 }
 
 func (h *hashReader) Read(b []byte) (int, error) {
-	if h.err != nil {
+	if h.err != nil || len(b) == 0 {
 		return 0, h.err
 	}
 	n, err := h.body.Read(b)
 	h.hash.Write(b[:n])
-	if err == nil {
+	h.left -= int64(n)
+	if err == nil && (h.left != 0 || n == 0) {
 		return n, nil
 	}
 	h.err = transportError(err)
-	if errors.Is(err, io.EOF) {
+	if err == nil || errors.Is(err, io.EOF) {
+		h.err = io.EOF
 		if got := hex.EncodeToString(h.hash.Sum(nil)); got != h.want {
 			h.err = errHashMismatch(h.given, got)
+			return 0, h.err
 		}
 	}
 	return n, h.err

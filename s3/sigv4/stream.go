@@ -24,8 +24,9 @@ const (
 )
 
 // A decoder reads an aws-chunked body: it checks every signature as it goes,
-// hands bytes on as they come, and says EOF only when the last signature, the
-// trailers and the length are right. Its memory is one buffer of 4 KiB.
+// hands bytes on as they come, but the last ones and EOF only when the last
+// signature, the trailers and the length are right. Its memory is one buffer of
+// 4 KiB.
 type decoder struct {
 	body    io.ReadCloser
 	in      *bufio.Reader
@@ -80,14 +81,8 @@ func (d *decoder) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	for d.left == 0 {
-		if d.err = d.next(); d.err != nil {
-			return 0, d.err
-		}
-	}
-	if d.seen == d.length { // the body has more than it said
-		d.err = d.overrun()
-		return 0, d.err
+	if err := d.advance(); err != nil {
+		return 0, err
 	}
 	b = b[:min(int64(len(b)), d.left, d.length-d.seen)]
 	n, err := d.in.Read(b)
@@ -102,7 +97,31 @@ func (d *decoder) Read(b []byte) (int, error) {
 	case d.left == 0:
 		d.err = d.endChunk()
 	}
-	return n, d.err
+	// The last bytes are handed out only with the rest verified, for readers who
+	// stop at the length that they know.
+	if d.err == nil && d.seen == d.length {
+		if err := d.advance(); err == nil {
+			d.err = errLength()
+		}
+	}
+	if d.err != nil && !errors.Is(d.err, io.EOF) {
+		return 0, d.err
+	}
+	return n, nil
+}
+
+// advance goes to the next byte of data; d.err is io.EOF when all is read and
+// verified.
+func (d *decoder) advance() error {
+	for d.left == 0 {
+		if d.err = d.next(); d.err != nil {
+			return d.err
+		}
+	}
+	if d.seen == d.length { // the body has more than it said
+		d.err = d.overrun()
+	}
+	return d.err
 }
 
 // truncated words an early end of the body.

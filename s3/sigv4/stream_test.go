@@ -232,3 +232,31 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
+
+// TestReadersWhoStopAtTheLength: who reads exactly the declared bytes and never
+// asks for EOF learns of a bad end all the same.
+func TestReadersWhoStopAtTheLength(t *testing.T) {
+	for name, s := range map[string]stream{
+		"final signature": {kind: streamSigned, sizes: []int{8192, 100}, change: flip(2, 3)},
+		"trailer":         {kind: streamSignedTrailer, sizes: []int{8192, 100}, trailer: "x-amz-checksum-crc32:AAAAAA==", change: replace(3, "AAAAAA", "AAAAAB")},
+		"more":            {kind: streamUnsignedTrailer, sizes: []int{8192, 8192}, length: "8192"},
+		"last chunk":      {kind: streamSigned, sizes: []int{8192, 100}, change: flip(1, 10)},
+	} {
+		a, err := verifierAt(attackTime()).Authenticate(s.request(t, attackTime()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(a.Body, make([]byte, a.Length)); err == nil {
+			t.Errorf("%s: all bytes were handed out", name)
+		}
+	}
+	r := signedPut(t)
+	r.Body = io.NopCloser(strings.NewReader("the bodz"))
+	a, err := verifierAt(attackTime()).Authenticate(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(a.Body, make([]byte, a.Length)); err == nil {
+		t.Error("hashed: all bytes were handed out")
+	}
+}
