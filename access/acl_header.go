@@ -46,6 +46,9 @@ func ACLFromHeaders(h http.Header, owner, bucketOwner string) (*ACL, error) {
 			continue
 		}
 		granted = true
+		if canned != "" {
+			break // refused below, whatever the grants say
+		}
 		grants, err := parseGrants(g.name, value, g.permission)
 		if err != nil {
 			return nil, err
@@ -54,7 +57,7 @@ func ACLFromHeaders(h http.Header, owner, bucketOwner string) (*ACL, error) {
 	}
 	switch {
 	case canned != "" && granted:
-		return nil, &Error{Code: "InvalidRequest", Message: "Specifying both Canned ACLs and Header Grants is not allowed", Status: http.StatusBadRequest}
+		return nil, &Error{Code: "InvalidRequest", Message: "Specifying both Canned ACLs and Header Grants is not allowed.", Status: http.StatusBadRequest}
 	case canned != "":
 		a, ok := CannedACL(canned, owner, bucketOwner)
 		if !ok {

@@ -46,7 +46,13 @@ func anonymousRefusal(operation string) error {
 	switch operation {
 	case "CreateMultipartUpload":
 		return failMessage("AccessDenied", "Anonymous users cannot initiate multipart uploads. Please authenticate.")
-	case "CopyObject", "UploadPartCopy":
+	case "GetBucketOwnershipControls":
+		return failMessage("AccessDenied", "s3:GetBucketOwnershipControls does not support Anonymous requests!")
+	case "PutBucketOwnershipControls", "DeleteBucketOwnershipControls":
+		return failMessage("AccessDenied", "s3:PutBucketOwnershipControls does not support Anonymous requests!")
+	case "UploadPartCopy":
+		return fail("AccessDenied")
+	case "CopyObject":
 		return failMessage("AccessDenied", "Anonymous users cannot copy objects. Please authenticate.")
 	}
 	return failMessage("AccessDenied", "Anonymous users cannot invoke this API. Please authenticate.")

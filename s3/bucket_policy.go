@@ -8,8 +8,20 @@ import (
 	"github.com/hallig-cloud/hallig/objects"
 )
 
+// ownersAlone refuses callers outside of the account, whom the policy itself
+// may have let in: as on S3, policies are not theirs to see or change.
+func (q *request) ownersAlone() error {
+	if q.auth.anonymous {
+		return fail("MethodNotAllowed").With("Method", q.r.Method).With("ResourceType", "BUCKETPOLICY")
+	}
+	return nil
+}
+
 // getBucketPolicy answers with the policy as it was put.
 func (s *Server) getBucketPolicy(ctx context.Context, q *request) error {
+	if err := q.ownersAlone(); err != nil {
+		return err
+	}
 	b, err := q.Bucket(ctx)
 	if err != nil {
 		return err
@@ -23,6 +35,9 @@ func (s *Server) getBucketPolicy(ctx context.Context, q *request) error {
 
 // putBucketPolicy replaces the bucket's policy.
 func (s *Server) putBucketPolicy(ctx context.Context, q *request) error {
+	if err := q.ownersAlone(); err != nil {
+		return err
+	}
 	data, err := s.readDocument(ctx, q, maxXML)
 	if err != nil {
 		return err
@@ -46,6 +61,9 @@ func (s *Server) putBucketPolicy(ctx context.Context, q *request) error {
 
 // deleteBucketPolicy removes the bucket's policy.
 func (s *Server) deleteBucketPolicy(ctx context.Context, q *request) error {
+	if err := q.ownersAlone(); err != nil {
+		return err
+	}
 	return s.deleteDocument(ctx, q, objects.DocPolicy)
 }
 

@@ -37,7 +37,7 @@ func (a *checksumAlgorithm) element() string { return "Checksum" + a.name }
 
 // valid reports whether value is a base64 checksum of the algorithm's size.
 func (a *checksumAlgorithm) valid(value string) bool {
-	raw, err := base64.StdEncoding.Strict().DecodeString(value)
+	raw, err := base64.StdEncoding.DecodeString(value)
 	return err == nil && len(raw) == a.size && !strings.ContainsAny(value, "\r\n")
 }
 
@@ -142,7 +142,7 @@ func parseContentMD5(h http.Header) ([]byte, error) {
 		return nil, nil
 	}
 	v := h.Get("Content-MD5")
-	sum, err := base64.StdEncoding.Strict().DecodeString(v)
+	sum, err := base64.StdEncoding.DecodeString(v)
 	if err != nil || len(sum) != md5.Size {
 		return nil, fail("InvalidDigest").With("Content-MD5", v)
 	}

@@ -15,10 +15,10 @@ func bucketOperations() []operation {
 
 func bucketRows() []operation {
 	return []operation{
-		{name: "ListBuckets", method: "GET", scope: scopeService, action: "s3:ListAllMyBuckets", handle: (*Server).listBuckets},
+		{name: "ListBuckets", method: "GET", scope: scopeService, action: "s3:ListAllMyBuckets", anonymous: true, handle: (*Server).listBuckets},
 		{name: "CreateBucket", method: "PUT", scope: scopeBucket, action: "s3:CreateBucket", body: bodyXML, handle: (*Server).createBucket},
 		{name: "HeadBucket", method: "HEAD", scope: scopeBucket, action: "s3:ListBucket", anonymous: true, handle: (*Server).headBucket},
-		{name: "DeleteBucket", method: "DELETE", scope: scopeBucket, action: "s3:DeleteBucket", handle: (*Server).deleteBucket},
+		{name: "DeleteBucket", method: "DELETE", scope: scopeBucket, action: "s3:DeleteBucket", anonymous: true, handle: (*Server).deleteBucket},
 	}
 }
 
@@ -33,7 +33,7 @@ func configurationRows() []operation {
 	del := func(name, sub, action string, h handler) operation {
 		return operation{name: name, method: "DELETE", scope: scopeBucket, query: []string{sub}, action: action, anonymous: true, handle: h}
 	}
-	return []operation{
+	rows := []operation{
 		get("GetBucketLocation", "location", "s3:GetBucketLocation", (*Server).getBucketLocation),
 		get("GetBucketVersioning", "versioning", "s3:GetBucketVersioning", (*Server).getBucketVersioning),
 		put("PutBucketVersioning", "versioning", "s3:PutBucketVersioning", (*Server).putBucketVersioning),
@@ -72,6 +72,13 @@ func configurationRows() []operation {
 		get("GetBucketAccelerateConfiguration", "accelerate", "s3:GetAccelerateConfiguration", (*Server).getBucketAccelerateConfiguration),
 		put("PutBucketAccelerateConfiguration", "accelerate", "s3:PutAccelerateConfiguration", (*Server).putBucketAccelerateConfiguration),
 	}
+	for i, op := range rows { // what no policy opens to everybody
+		switch op.name {
+		case "PutBucketAcl", "GetBucketOwnershipControls", "PutBucketOwnershipControls", "DeleteBucketOwnershipControls":
+			rows[i].anonymous = false
+		}
+	}
+	return rows
 }
 
 // unusedRows are the configurations that are answered as S3 answers when they
