@@ -28,7 +28,8 @@ type Put struct {
 	If         Precondition // against the current version
 	// Upload, when set, completes a multipart upload: it must be open (else
 	// ErrNotFound); it is closed, and parts of it that Version.Extents does not
-	// use become garbage. A repeat after success is answered by Request.ID only.
+	// use become garbage. Extents that are not those of its parts as they are now
+	// (one was replaced meanwhile) are ErrConflict. A repeat after success is answered by Request.ID only.
 	Upload hallig.UploadID
 	// Moved says that Version.Extents may name data ids of the version being
 	// replaced (a copy onto itself); those do not become garbage. IfEdit must

@@ -153,6 +153,7 @@ func testListUploads(t *testing.T, f *fixture) {
 	f.lists(catalog.Query{What: u}, "a/1 k l")
 	done := f.put("l", catalog.Unversioned, 0, "e")
 	done.Upload = want[3]
+	f.ok(catalog.PutPart{Key: "l", Upload: want[3], Part: catalog.Part{Number: 1, Extents: done.Version.Extents}})
 	f.ok(done)
 	f.lists(catalog.Query{What: u}, "a/1 k")
 	f.lists(catalog.Query{}, "l")

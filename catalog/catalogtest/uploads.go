@@ -105,6 +105,10 @@ func testUploads(t *testing.T, f *fixture) {
 	}
 	done := f.put("k", catalog.Unversioned, 6, "done-3")
 	done.Upload = up.ID
+	// The part that was replaced has left its data to the garbage.
+	done.Version.Extents = []catalog.Extent{parts[0].Extents[0], parts[1].Extents[0], parts[2].Extents[0]}
+	f.fails(done, hallig.ErrConflict)
+	f.wantUsage(1, 1, 1, 1)
 	done.Version.Extents = []catalog.Extent{parts[0].Extents[0], again.Extents[0], parts[2].Extents[0]}
 	done.Version.Parts = []catalog.PartSum{{Number: 1, Size: 1, ETag: "1"}, {Number: 2, Size: 2, ETag: "2"}, {Number: 3, Size: 3, ETag: "3"}}
 	v := f.ok(done)

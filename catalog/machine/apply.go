@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 
 	"github.com/hallig-cloud/hallig"
@@ -62,6 +63,9 @@ func (t *change) put(st *Step) (StepAnswer, error) {
 	own := owners{}
 	feed := [][]byte{}
 	if !st.Upload.IsZero() {
+		if code, err := t.usesParts(st.Upload, st.Name, made.Extents); err != nil || code != CodeOK {
+			return StepAnswer{Code: code}, err
+		}
 		code, err := t.closeUpload(st.Upload, st.Name, &own)
 		if err != nil || code != CodeOK {
 			return StepAnswer{Code: code}, err
@@ -317,6 +321,38 @@ func (t *change) putPart(st *Step) (StepAnswer, error) {
 	}
 	rev := t.m.next()
 	return StepAnswer{Revision: rev}, t.finish(rev, own)
+}
+
+// usesParts reports whether the extents of a completion are those of the
+// upload's parts as they are now: a part that was replaced since the caller read
+// it has left its data to the garbage.
+func (t *change) usesParts(id hallig.UploadID, name []byte, extents []catalog.Extent) (Code, error) {
+	open, err := t.openUpload(id, name)
+	if err != nil || !open {
+		return CodeNotFound, err
+	}
+	p := idKey(tablePart, t.c.Bucket, id)
+	have := map[catalog.Extent]bool{}
+	var inner error
+	err = t.rows.Scan(p, after(p), func(_, v []byte) bool {
+		var row partRow
+		if row, inner = decodePartRow(v); inner != nil {
+			return false
+		}
+		for _, e := range row.Clear.Extents {
+			have[e] = true
+		}
+		return true
+	})
+	if err = cmp.Or(err, inner); err != nil {
+		return CodeOK, err
+	}
+	for _, e := range extents {
+		if !have[e] {
+			return CodeConflict, nil
+		}
+	}
+	return CodeOK, nil
 }
 
 // closeUpload removes an open upload and its parts; their extents are dropped.
