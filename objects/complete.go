@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hallig-cloud/hallig"
@@ -63,7 +64,14 @@ func (e *ChecksumError) Unwrap() error { return hallig.ErrInvalid }
 // Complete completes an upload; see API. Errors beside the usual: *PartError,
 // *ChecksumError; ErrNotFound when the upload is not open.
 func (s *Store) Complete(ctx context.Context, r CompleteRequest) (catalog.Version, error) {
-	v, err := s.complete(ctx, r)
+	var v catalog.Version
+	var err error
+	for range races {
+		// A part that was put again meanwhile: look at the parts anew.
+		if v, err = s.complete(ctx, r); !errors.Is(err, hallig.ErrConflict) {
+			break
+		}
+	}
 	if err != nil {
 		return catalog.Version{}, fmt.Errorf("complete %s/%s: %w", r.Bucket, r.Key, err)
 	}

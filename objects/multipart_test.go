@@ -235,6 +235,59 @@ func TestCompleteRacesAbort(t *testing.T) {
 	}
 }
 
+// A part that is put again while its upload is completed: the object is made of
+// what the client named or not at all, and never of garbage.
+func TestPartReplacedDuringCompletion(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		h := &hookedCatalog{}
+		m := hook(t, h)
+		s := m.Store
+		bucket(t, s, objects.Bucket{Name: "b"})
+		u := upload(t, s, catalog.Attributes{}, nil)
+		data := body(1, 500)
+		p := part(t, s, u, 1, data, nil)
+		other := gateway(t, m, nil)
+		var once sync.Once
+		h.before = func(r catalog.Request) error {
+			if isPut(r) {
+				once.Do(func() {
+					again := data
+					if !same {
+						again = body(2, 500)
+					}
+					part(t, other, u, 1, again, nil)
+				})
+			}
+			return nil
+		}
+		v, err := complete(s, u, p)
+		var gone *objects.PartError
+		switch {
+		case !same && (!errors.As(err, &gone) || gone.Problem != objects.PartMissing):
+			t.Errorf("another part in its place: %v", err)
+		case same && err != nil:
+			t.Errorf("the same part again: %v", err)
+		}
+		if !same {
+			continue
+		}
+		garbage, err := m.Catalog.Garbage(ctx, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range garbage {
+			for _, e := range g.Extents {
+				if e.Data == v.Extents[0].Data {
+					t.Error("the object's data is garbage")
+				}
+			}
+		}
+		if got, err := get(s, v, 0, -1); err != nil || !bytes.Equal(got, data) {
+			t.Error(err)
+		}
+	}
+}
+
 func TestCopy(t *testing.T) {
 	m := objectstest.NewMesh(t, objectstest.Options{})
 	s := m.Store
