@@ -114,6 +114,7 @@ type Attributes struct {
 	Encryption         Encryption
 	Retention          Retention
 	LegalHold          bool
+	LegalHoldStated    bool // a legal hold was once put, ON or OFF; S3 tells OFF from never
 }
 
 // A Tag is one object tag, in the order given by the client.

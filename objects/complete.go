@@ -106,6 +106,12 @@ func (s *Store) complete(ctx context.Context, r CompleteRequest) (catalog.Versio
 		v.Extents = append(v.Extents, p.Extents...)
 		v.Parts = append(v.Parts, catalog.PartSum{Number: p.Number, Size: p.Size, ETag: p.ETag, Checksum: p.Checksum})
 	}
+	if v.Checksum.Type == Unasked {
+		v.Checksum.Type = FullObject
+		for i := range v.Parts {
+			v.Parts[i].Checksum = ""
+		}
+	}
 	if v.Size > MaxObject {
 		return catalog.Version{}, fmt.Errorf("%d bytes in all, at most %d: %w", v.Size, int64(MaxObject), hallig.ErrTooLarge)
 	}

@@ -19,10 +19,10 @@ const (
 	XXHash128 = "XXHASH128"
 )
 
-// UnaskedChecksum as the Checksum.Value of an upload says that the client named
-// no algorithm: the object gets S3's default all the same, but nobody is told
+// Unasked as the Checksum.Type of an upload says that the client named no
+// algorithm: the object gets a FULL_OBJECT one all the same, but nobody is told
 // of the parts' checksums.
-const UnaskedChecksum = "unasked"
+const Unasked = "UNASKED"
 
 // NewChecksum returns the hash of one of S3's checksum algorithms, or
 // ErrInvalid.

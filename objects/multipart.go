@@ -20,12 +20,17 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, a catalog.
 		return fail(err)
 	}
 	var err error
+	unasked := a.Checksum.Type == Unasked
+	if unasked {
+		a.Checksum.Type = FullObject
+	}
 	if a.Checksum.Type, err = checksumType(a.Checksum.Algorithm, a.Checksum.Type); err != nil {
 		return fail(err)
 	}
-	if a.Checksum.Value != UnaskedChecksum {
-		a.Checksum.Value = ""
+	if unasked {
+		a.Checksum.Type = Unasked
 	}
+	a.Checksum.Value = ""
 	data := seal.NewDataKey()
 	var u catalog.Upload
 	_, results, err := s.commit(ctx, bucket, func(b *Bucket) ([]catalog.Op, error) {

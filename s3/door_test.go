@@ -2,11 +2,8 @@ package s3_test
 
 import (
 	"context"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 	"testing"
 
@@ -95,22 +92,4 @@ func (d *door) bucket(name string, edit ...func(*awss3.CreateBucketInput)) strin
 		d.t.Fatal(err)
 	}
 	return name
-}
-
-// TestServe serves a store in memory on $HALLIG_SERVE until it is killed, for
-// suites of other clients that are run by hand.
-func TestServe(t *testing.T) {
-	addr := os.Getenv("HALLIG_SERVE")
-	if addr == "" {
-		t.Skip("HALLIG_SERVE is not set")
-	}
-	d := openDoor(t, func(c *s3.Config) {
-		c.Domains = []string{"localhost"}
-		c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	})
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Fatal(http.Serve(l, d.server)) //nolint:gosec // a test
 }

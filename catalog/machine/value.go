@@ -66,6 +66,7 @@ type restAttributes struct {
 	RetentionMode      string            `cbor:"31,keyasint,omitempty"`
 	RetentionUntil     int64             `cbor:"32,keyasint,omitempty"`
 	LegalHold          bool              `cbor:"33,keyasint,omitempty"`
+	LegalHoldStated    bool              `cbor:"34,keyasint,omitempty"`
 }
 
 type uploadRest struct {
@@ -107,6 +108,7 @@ func attributesToRest(a *catalog.Attributes) restAttributes {
 		EncBucketKey: a.Encryption.BucketKey, EncCustomerMD5: a.Encryption.CustomerMD5,
 		EncCustomerCheck: a.Encryption.CustomerCheck,
 		RetentionMode:    a.Retention.Mode, RetentionUntil: millis(a.Retention.Until), LegalHold: a.LegalHold,
+		LegalHoldStated: a.LegalHoldStated,
 	}
 	for _, t := range a.Tags {
 		r.Tags = append(r.Tags, restTag{Key: t.Key, Value: t.Value})
@@ -124,7 +126,7 @@ func (r *restAttributes) attributes() catalog.Attributes {
 		Encryption: catalog.Encryption{Algorithm: r.EncAlgorithm, KeyID: r.EncKeyID, Context: r.EncContext,
 			BucketKey: r.EncBucketKey, CustomerMD5: r.EncCustomerMD5, CustomerCheck: r.EncCustomerCheck},
 		Retention: catalog.Retention{Mode: r.RetentionMode, Until: fromMillis(r.RetentionUntil)},
-		LegalHold: r.LegalHold,
+		LegalHold: r.LegalHold, LegalHoldStated: r.LegalHoldStated,
 	}
 	for _, t := range r.Tags {
 		a.Tags = append(a.Tags, catalog.Tag{Key: t.Key, Value: t.Value})
