@@ -197,9 +197,9 @@ func CheckACL(acl *ACL, bucketOwner string, object bool, o Ownership, b PublicAc
 }
 
 func errACLsDisabled() *Error {
-	return &Error{Code: "AccessControlListNotSupported", Message: "The bucket does not allow ACLs", Status: http.StatusBadRequest}
+	return &Error{Code: "AccessControlListNotSupported", Message: "The bucket does not allow ACLs.", Status: http.StatusBadRequest}
 }
 
 func errBlocked() *Error {
-	return &Error{Code: "AccessDenied", Message: "Access Denied", Status: http.StatusForbidden}
+	return &Error{Code: "AccessDenied", Message: "Access Denied.", Status: http.StatusForbidden}
 }

@@ -48,6 +48,9 @@ func (s *Server) authenticate(ctx context.Context, q *request) error {
 	if err != nil {
 		return fmt.Errorf("authenticate: %w", err)
 	}
+	if proof.Payload.Streaming() && q.op.body != bodyStream {
+		return invalidRequest("The value of x-amz-content-sha256 header is invalid.")
+	}
 	if q.auth, err = s.credentialsOf(ctx, proof); err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func parseClaim(h http.Header) (claim, error) {
 			return c, invalidRequest("The value specified in the x-amz-trailer header is not supported")
 		}
 		if c.algorithm != nil {
-			return c, invalidRequest("Expecting a single x-amz-checksum- header")
+			return c, invalidRequest("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
 		c.algorithm, c.trailer = a, true
 	}

@@ -80,7 +80,7 @@ func (s *Server) completeMultipartUpload(ctx context.Context, q *request) error 
 			c.Parts[i].Checksum = "" // of whatever algorithm; none was kept
 		}
 	}
-	v, err := s.cfg.Store.Complete(ctx, c)
+	v, err := s.cfg.Store.Complete(ctx, c.CompleteRequest)
 	if err != nil {
 		if v := q.completed(ctx, c); v != nil && errors.Is(err, hallig.ErrNotFound) { // a twin of this request was faster
 			return q.answerComplete(b, v)
@@ -92,9 +92,15 @@ func (s *Server) completeMultipartUpload(ctx context.Context, q *request) error 
 	return q.answerComplete(b, &v)
 }
 
+// A completion is a CompleteMultipartUpload as the client sent it.
+type completion struct {
+	objects.CompleteRequest
+	algorithms []string // of the parts' checksums, "" where there is none
+}
+
 // parseComplete reads the document and the headers.
-func (q *request) parseComplete() (objects.CompleteRequest, error) {
-	c := objects.CompleteRequest{Bucket: q.bucketName, Key: q.key, Size: -1}
+func (q *request) parseComplete() (completion, error) {
+	c := completion{CompleteRequest: objects.CompleteRequest{Bucket: q.bucketName, Key: q.key, Size: -1}}
 	var err error
 	if c.If, err = writePrecondition(q.r.Header); err != nil {
 		return c, err
@@ -103,6 +109,9 @@ func (q *request) parseComplete() (objects.CompleteRequest, error) {
 		return c, err
 	}
 	if c.Size, err = parseObjectSize(q.r.Header); err != nil {
+		return c, err
+	}
+	if _, _, err := checksumHeader(q.r.Header, true); err != nil {
 		return c, err
 	}
 	body, err := q.readComplete()
@@ -117,14 +126,14 @@ func (q *request) parseComplete() (objects.CompleteRequest, error) {
 		return c, fail("MalformedXML")
 	}
 	for i := range doc.Parts {
-		p, err := doc.Parts[i].part()
+		p, algorithm, err := doc.Parts[i].part()
 		if err != nil {
 			return c, err
 		}
 		if n := len(c.Parts); n > 0 && p.Number <= c.Parts[n-1].Number {
 			return c, fail("InvalidPartOrder").With("UploadId", q.query.Get("uploadId"))
 		}
-		c.Parts = append(c.Parts, p)
+		c.Parts, c.algorithms = append(c.Parts, p), append(c.algorithms, algorithm)
 	}
 	return c, nil
 }
@@ -162,14 +171,13 @@ func parseObjectSize(h http.Header) (int64, error) {
 	return n, nil
 }
 
-// part checks one part of the document.
-func (p *completePart) part() (objects.CompletePart, error) {
-	var out objects.CompletePart
+// part checks one part of the document, and names its checksum's algorithm.
+func (p *completePart) part() (out objects.CompletePart, algorithm string, err error) {
 	if p.Number == nil || p.ETag == nil {
-		return out, fail("MalformedXML")
+		return out, "", fail("MalformedXML")
 	}
 	if *p.Number < 1 {
-		return out, invalidArgument("PartNumber", itoa(*p.Number), "PartNumber must be >= 1")
+		return out, "", invalidArgument("PartNumber", itoa(*p.Number), "PartNumber must be >= 1")
 	}
 	out.Number, out.ETag = *p.Number, strings.Trim(strings.TrimSpace(*p.ETag), `"`)
 	n, all, bad := 0, "", false
@@ -182,20 +190,20 @@ func (p *completePart) part() (objects.CompletePart, error) {
 		n++
 		bad = bad || !a.valid(x.Value)
 		all += a.name + ":" + x.Value + ";"
-		out.Checksum = x.Value
+		out.Checksum, algorithm = x.Value, a.name
 	}
 	switch {
 	case n > 1:
-		return out, invalidArgument("Checksum", all, "Invalid Base64 or multiple checksums present in request")
+		return out, "", invalidArgument("Checksum", all, "Invalid Base64 or multiple checksums present in request")
 	case bad:
-		return out, invalidArgument("Checksum", out.Checksum, "Invalid Base64 or multiple checksums present in request")
+		return out, "", invalidArgument("Checksum", out.Checksum, "Invalid Base64 or multiple checksums present in request")
 	}
-	return out, nil
+	return out, algorithm, nil
 }
 
 // checkFinal reads the x-amz-checksum-* header, the checksum of the object. One
 // of another algorithm than the upload's is ignored, as S3 does.
-func (q *request) checkFinal(c *objects.CompleteRequest, u *catalog.Upload) error {
+func (q *request) checkFinal(c *completion, u *catalog.Upload) error {
 	a, value, err := checksumHeader(q.r.Header, true)
 	if err != nil || a == nil || unasked(u.Checksum) {
 		return err
@@ -220,7 +228,7 @@ func (q *request) checkFinal(c *objects.CompleteRequest, u *catalog.Upload) erro
 
 // checkParts compares what the client names with what was uploaded, so that
 // each mismatch gets the code that S3 gives it. The store decides once more.
-func (q *request) checkParts(ctx context.Context, u *catalog.Upload, c *objects.CompleteRequest) error {
+func (q *request) checkParts(ctx context.Context, u *catalog.Upload, c *completion) error {
 	have, err := q.allParts(ctx, u.ID)
 	if err != nil {
 		return err
@@ -228,6 +236,9 @@ func (q *request) checkParts(ctx context.Context, u *catalog.Upload, c *objects.
 	var total int64
 	for i, p := range c.Parts {
 		invalid := fail("InvalidPart").With("UploadId", u.ID.String()).With("PartNumber", itoa(p.Number)).With("ETag", p.ETag)
+		if a := c.algorithms[i]; a != "" && !unasked(u.Checksum) && a != u.Checksum.Algorithm {
+			return failMessage("BadDigest", "The "+strings.ToLower(a)+" you specified for part "+itoa(p.Number)+" did not match what we received.")
+		}
 		stored, ok := have[p.Number]
 		if !ok || stored.ETag != p.ETag || p.Checksum != "" && p.Checksum != stored.Checksum && !unasked(u.Checksum) {
 			return invalid
@@ -290,7 +301,7 @@ func (q *request) completeError(err error, cond catalog.Precondition) error {
 // repeat after a lost answer succeeds as it does on S3: the current version
 // must consist of exactly the parts that the request names. A conditional
 // request is never answered so.
-func (q *request) completed(ctx context.Context, c objects.CompleteRequest) *catalog.Version {
+func (q *request) completed(ctx context.Context, c completion) *catalog.Version {
 	if _, err := q.uploadID(); err != nil || !c.If.IsZero() {
 		return nil
 	}
@@ -321,7 +332,7 @@ func partsETag(parts []objects.CompletePart) string {
 }
 
 func (q *request) answerComplete(b *objects.Bucket, v *catalog.Version) error {
-	q.setVersion(b, v)
+	q.setWritten(b, v)
 	q.setEncryption(v.Encryption)
 	return q.XML(&completeResult{
 		Xmlns: Namespace, Location: q.location(), Bucket: q.bucketName, Key: q.key, ETag: quote(v.ETag),

@@ -152,7 +152,7 @@ func (s *Server) copyObject(ctx context.Context, q *request) error {
 	}
 	q.objectSize = v.Size
 	q.emit(ctx, "ObjectCreated:Copy", v)
-	q.setVersion(b, &v)
+	q.setWritten(b, &v)
 	if src.bucket.Versioning != catalog.Unversioned {
 		q.set("x-amz-copy-source-version-id", string(src.version.ID()))
 	}

@@ -16,21 +16,23 @@ type copySource struct {
 }
 
 // parseCopySource reads "[/]bucket/key[?versionId=id]", percent-encoded. The
-// key is taken literally after decoding, like a request's path.
+// key is taken literally after decoding, like a request's path. A client that
+// encodes the whole, with the question mark, is understood too.
 func parseCopySource(header string) (copySource, error) {
 	var c copySource
 	arg := func(message string) error { return invalidArgument("x-amz-copy-source", header, message) }
-	path := header
-	if i := strings.LastIndex(header, "?versionId="); i >= 0 {
-		v, err := checkVersionID(header[i+len("?versionId="):])
-		if err != nil {
-			return c, err
-		}
-		path, c.version = header[:i], v
-	}
+	path, id, versioned := cutVersion(header)
 	path, err := url.PathUnescape(path)
 	if err != nil || !utf8.ValidString(path) {
 		return c, arg("Invalid copy source encoding")
+	}
+	if !versioned {
+		path, id, versioned = cutVersion(path)
+	}
+	if versioned {
+		if c.version, err = checkVersionID(id); err != nil {
+			return c, err
+		}
 	}
 	var found bool
 	c.bucket, c.key, found = strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -44,6 +46,14 @@ func parseCopySource(header string) (copySource, error) {
 		return c, checkKey(c.key)
 	}
 	return c, nil
+}
+
+func cutVersion(s string) (path, id string, found bool) {
+	const sep = "?versionId="
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 // plausibleBucket reports whether a bucket could have the name; whether it

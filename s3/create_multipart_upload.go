@@ -60,7 +60,7 @@ func parseUploadChecksum(h http.Header) (catalog.Checksum, error) {
 		if kind != "" {
 			return c, invalidRequest("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
 		}
-		return catalog.Checksum{Algorithm: defaultChecksum, Type: fullObject, Value: objects.UnaskedChecksum}, nil
+		return catalog.Checksum{Algorithm: defaultChecksum, Type: objects.Unasked}, nil
 	}
 	a := findChecksum(name)
 	switch {

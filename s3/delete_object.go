@@ -36,7 +36,7 @@ func (s *Server) deleteObject(ctx context.Context, q *request) error {
 		q.set("x-amz-delete-marker", "true")
 		q.setVersion(b, v)
 	} else if q.versioned && b.Versioning != catalog.Unversioned {
-		q.set("x-amz-version-id", string(q.version))
+		q.set("x-amz-version-id", q.query.Get("versionId"))
 	}
 	return q.NoContent()
 }

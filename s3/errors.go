@@ -143,7 +143,7 @@ var errorTable = map[string]errorRow{
 	"AuthorizationQueryParametersError":              {400, "The authorization query parameters that you provided are not valid."},
 	"BadDigest":                                      {400, "The Content-MD5 you specified did not match what we received."},
 	"BadRequest":                                     {400, "Bad Request"},
-	"BucketAlreadyExists":                            {409, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again."},
+	"BucketAlreadyExists":                            {409, "The requested bucket name is not available. The bucket name can not be an existing collection, and the bucket namespace is shared by all users of the system. Please select a different name and try again."},
 	"BucketAlreadyOwnedByYou":                        {409, "Your previous request to create the named bucket succeeded and you already own it."},
 	"BucketNotEmpty":                                 {409, "The bucket you tried to delete is not empty."},
 	"ConditionalRequestConflict":                     {409, "The conditional request cannot succeed due to a conflicting operation against this resource."},

@@ -199,7 +199,7 @@ func (q *request) find(ctx context.Context, b *objects.Bucket) (*catalog.Version
 		return nil, fail("AccessDenied")
 	}
 	if q.versioned {
-		return nil, fail("NoSuchVersion").With("Key", q.key).With("VersionId", string(q.version))
+		return nil, fail("NoSuchVersion").With("Key", q.key).With("VersionId", q.query.Get("versionId"))
 	}
 	return nil, fail("NoSuchKey").With("Key", q.key)
 }
@@ -217,7 +217,7 @@ func (q *request) describe(b *objects.Bucket, v *catalog.Version) {
 	q.set("Content-Language", v.ContentLanguage)
 	q.set("Expires", v.Expires)
 	q.set("x-amz-website-redirect-location", v.WebsiteRedirect)
-	q.set("x-amz-storage-class", v.StorageClass)
+	q.set("x-amz-storage-class", storageClass(v.StorageClass)) // S3 itself omits STANDARD
 	for name, value := range v.Metadata {
 		q.w.Header()[metaPrefix+name] = []string{encodeMetadata(value)} // as stored: S3 answers in lower case
 	}

@@ -57,6 +57,9 @@ func (s *Server) getObjectAttributes(ctx context.Context, q *request) error {
 		return err
 	}
 	v, err := q.find(ctx, b)
+	if e, ok := err.(*Error); ok && e.Code == "MethodNotAllowed" { //nolint:errorlint // find returns it bare
+		return fail("NoSuchKey").With("Key", q.key) // a delete marker has no attributes, named or not
+	}
 	if err != nil {
 		return err
 	}

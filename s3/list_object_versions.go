@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"encoding/xml"
+	"strings"
 	"time"
 
 	"github.com/hallig-cloud/hallig/catalog"
@@ -44,6 +45,9 @@ func (v versionEntry) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 
 // listObjectVersions is ListObjectVersions.
 func (s *Server) listObjectVersions(ctx context.Context, q *request) error {
+	if v := q.query.Get("max-keys"); strings.HasPrefix(v, "-") {
+		return invalidArgument("maxKeys", v, "max-keys cannot be negative")
+	}
 	p, err := parseListParams(q.query, "max-keys")
 	if err != nil {
 		return err

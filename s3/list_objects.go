@@ -41,7 +41,7 @@ func (s *Server) listObjects(ctx context.Context, q *request) error {
 		return err
 	}
 	r.IsTruncated = page.Truncated
-	if page.Truncated && p.delimiter != "" {
+	if page.Truncated { // S3 tells it with a delimiter only
 		r.NextMarker = p.text(page.Next.Key)
 	}
 	for i := range page.Items {

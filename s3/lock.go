@@ -18,6 +18,7 @@ const (
 type lockRequest struct {
 	retention catalog.Retention
 	hold      bool // x-amz-object-lock-legal-hold: ON
+	stated    bool // ON or OFF
 	given     bool // any of the headers is there
 }
 
@@ -26,10 +27,9 @@ func parseLockHeaders(h http.Header, now time.Time) (lockRequest, error) {
 	var l lockRequest
 	mode, until, hold := h.Get("x-amz-object-lock-mode"), h.Get("x-amz-object-lock-retain-until-date"), h.Get("x-amz-object-lock-legal-hold")
 	l.given = mode != "" || until != "" || hold != ""
+	l.hold, l.stated = hold == "ON", hold != ""
 	switch hold {
-	case "", "OFF":
-	case "ON":
-		l.hold = true
+	case "", "OFF", "ON":
 	default:
 		return l, invalidArgument("x-amz-object-lock-legal-hold", hold, "Legal Hold must be either of 'ON' or 'OFF'")
 	}

@@ -21,6 +21,15 @@ type legalHoldDocument struct {
 	Status  string
 }
 
+// readLock reads a lock document; an absent one is MalformedXML.
+func (q *request) readLock(root string, v any) error {
+	body, err := q.ReadBody(maxXML)
+	if err != nil {
+		return err
+	}
+	return parseXML(body, root, v)
+}
+
 // lockedBucket refuses lock operations on a bucket without object lock.
 func (q *request) lockedBucket(ctx context.Context) error {
 	b, err := q.Bucket(ctx)
@@ -52,18 +61,19 @@ func (q *request) findLocked(ctx context.Context) (*catalog.Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !b.Lock.Enabled {
-		return nil, invalidRequest("Bucket is missing Object Lock Configuration")
+	v, err := q.find(ctx, b)
+	if err != nil {
+		return nil, err
 	}
-	return q.find(ctx, b)
+	return v, q.lockedBucket(ctx)
 }
 
 // putObjectRetention is PutObjectRetention. A retention may always be made
-// longer or turned from GOVERNANCE to COMPLIANCE; GOVERNANCE may be weakened
-// with the bypass, COMPLIANCE by nobody.
+// longer; GOVERNANCE may be changed otherwise with the bypass, COMPLIANCE by
+// nobody.
 func (s *Server) putObjectRetention(ctx context.Context, q *request) error {
 	var doc retentionDocument
-	if err := q.ReadXML("Retention", &doc, maxXML); err != nil {
+	if err := q.readLock("Retention", &doc); err != nil {
 		return err
 	}
 	if err := q.lockedBucket(ctx); err != nil {
@@ -116,7 +126,7 @@ func mayReplace(have, want catalog.Retention, now time.Time, bypass bool) error 
 		return nil
 	}
 	longer := !want.Until.Before(have.Until)
-	if longer && (want.Mode == have.Mode || want.Mode == modeCompliance) {
+	if longer && want.Mode == have.Mode {
 		return nil
 	}
 	return fail("ObjectLocked")
@@ -129,8 +139,11 @@ func (s *Server) getObjectLegalHold(ctx context.Context, q *request) error {
 		return err
 	}
 	status := "OFF"
-	if v.LegalHold {
+	switch {
+	case v.LegalHold:
 		status = "ON"
+	case !v.LegalHoldStated:
+		return fail("NoSuchObjectLockConfiguration")
 	}
 	return q.XML(&legalHoldDocument{Xmlns: Namespace, Status: status})
 }
@@ -138,7 +151,7 @@ func (s *Server) getObjectLegalHold(ctx context.Context, q *request) error {
 // putObjectLegalHold is PutObjectLegalHold.
 func (s *Server) putObjectLegalHold(ctx context.Context, q *request) error {
 	var doc legalHoldDocument
-	if err := q.ReadXML("LegalHold", &doc, maxXML); err != nil {
+	if err := q.readLock("LegalHold", &doc); err != nil {
 		return err
 	}
 	if doc.Status != "ON" && doc.Status != "OFF" {
@@ -148,7 +161,7 @@ func (s *Server) putObjectLegalHold(ctx context.Context, q *request) error {
 		return err
 	}
 	if err := q.change(ctx, "", func(v *catalog.Version) error {
-		v.LegalHold = doc.Status == "ON"
+		v.LegalHold, v.LegalHoldStated = doc.Status == "ON", true
 		return nil
 	}); err != nil {
 		return err

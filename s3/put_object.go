@@ -60,7 +60,7 @@ func (c claim) objectChecksum() catalog.Checksum {
 // describeWritten sets the headers by which a write tells what it made.
 func (q *request) describeWritten(b *objects.Bucket, v *catalog.Version) {
 	q.set("ETag", quote(v.ETag))
-	q.setVersion(b, v)
+	q.setWritten(b, v)
 	q.setChecksum(v.Checksum)
 	q.setEncryption(v.Encryption)
 }

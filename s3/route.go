@@ -121,6 +121,9 @@ func (op *operation) weight() int {
 
 // find returns the operation for a request, or the error that S3 gives.
 func (rt *router) find(method string, sc scope, query url.Values, header http.Header) (*operation, error) {
+	if err := misplaced(method, sc, query, header); err != nil {
+		return nil, err
+	}
 	rows := rt.byPlace[place{method, sc}]
 	for i := range rows {
 		op := &rows[i]
@@ -134,7 +137,11 @@ func (rt *router) find(method string, sc scope, query url.Values, header http.He
 		}
 		return op, nil
 	}
-	return nil, fail("MethodNotAllowed").With("Method", method).With("ResourceType", sc.String())
+	resource := sc.String()
+	if method == http.MethodPost {
+		resource = scopeService.String() // as S3 has it
+	}
+	return nil, fail("MethodNotAllowed").With("Method", method).With("ResourceType", resource)
 }
 
 func (op *operation) selected(query url.Values, header http.Header) bool {
@@ -153,6 +160,23 @@ func (op *operation) selected(query url.Values, header http.Header) bool {
 func headerPresent(h http.Header, name string) bool {
 	_, ok := h[http.CanonicalHeaderKey(name)]
 	return ok
+}
+
+// misplaced refuses parameters and headers that belong to other operations.
+func misplaced(method string, sc scope, query url.Values, header http.Header) error {
+	if headerPresent(header, "x-amz-copy-source") && method != http.MethodPut && (method != http.MethodPost || query.Has("uploadId")) {
+		return invalidArgument("x-amz-copy-source", header.Get("x-amz-copy-source"), "You can only specify a copy source header for copy requests.")
+	}
+	if method != http.MethodPut || sc != scopeObject {
+		return nil
+	}
+	switch part, id := query.Has("partNumber"), query.Has("uploadId"); {
+	case part && !id:
+		return invalidArgument("partNumber", query.Get("partNumber"), "This operation does not accept partNumber without uploadId")
+	case id && !part:
+		return fail("MethodNotAllowed").With("Method", method).With("ResourceType", "UPLOAD")
+	}
+	return nil
 }
 
 // stray returns a sub-resource in the query, "" if there is none.

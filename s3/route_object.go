@@ -52,8 +52,6 @@ func uploadRows() []operation {
 		{name: "AbortMultipartUpload", method: "DELETE", scope: scopeObject, query: []string{"uploadId=*"}, action: "s3:AbortMultipartUpload", anonymous: true, handle: (*Server).abortMultipartUpload},
 		{name: "ListParts", method: "GET", scope: scopeObject, query: []string{"uploadId=*"}, action: "s3:ListMultipartUploadParts", anonymous: true, handle: (*Server).listParts},
 		{name: "ListMultipartUploads", method: "GET", scope: scopeBucket, query: []string{"uploads"}, action: "s3:ListBucketMultipartUploads", anonymous: true, handle: (*Server).listMultipartUploads},
-		{name: "UploadPart", method: "PUT", scope: scopeObject, query: []string{"partNumber=*"}, action: "s3:PutObject", handle: (*Server).partNumberAlone},
-		{name: "UploadPart", method: "PUT", scope: scopeObject, query: []string{"uploadId=*"}, action: "s3:PutObject", handle: (*Server).uploadIDAlone},
 	}
 }
 

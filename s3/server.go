@@ -177,30 +177,52 @@ func (a address) scope() scope {
 	return scopeObject
 }
 
-// parseVersion reads the versionId parameter. An empty or malformed one is
-// InvalidArgument.
+// parseVersion reads the versionId parameter. An empty one is none, as several
+// SDKs send it; a malformed one is InvalidArgument.
 func (q *request) parseVersion() error {
 	if a := (address{bucket: q.bucketName, key: q.key}); a.scope() != scopeObject || !q.query.Has("versionId") {
 		return nil
 	}
-	v, err := checkVersionID(q.query.Get("versionId"))
+	text := q.query.Get("versionId")
+	if text == "" {
+		return nil
+	}
+	v, err := checkVersionID(text)
 	q.version, q.versioned = v, true
 	return err
 }
 
-// checkVersionID reads a client's version id.
+// checkVersionID reads a client's version id. Well-formed ids of other stores,
+// which clients that moved here may still know, name a version that never
+// exists; anything else is InvalidArgument.
 func checkVersionID(s string) (catalog.VersionID, error) {
-	if s == "" {
-		return "", invalidArgument("versionId", s, "Version id cannot be the empty string")
-	}
 	v := catalog.VersionID(s)
 	if v == catalog.NullVersion {
 		return v, nil
 	}
-	if _, err := v.Revision(); err != nil {
-		return "", invalidArgument("versionId", s, "Invalid version id specified")
+	if _, err := v.Revision(); err == nil && len(s) == len(catalog.RevisionID(0)) {
+		return v, nil
 	}
-	return v, nil
+	if foreignVersionID(s) {
+		return catalog.RevisionID(0), nil
+	}
+	return "", invalidArgument("versionId", s, "Invalid version id specified")
+}
+
+// foreignVersionID reports whether s looks like an id that Amazon (32
+// characters), MinIO (a UUID) or VersityGW (a ULID, 26) makes.
+func foreignVersionID(s string) bool {
+	for _, c := range []byte(s) {
+		alphanumeric := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		switch {
+		case alphanumeric:
+		case len(s) == 32 && (c == '.' || c == '_' || c == '-'):
+		case len(s) == 36 && c == '-':
+		default:
+			return false
+		}
+	}
+	return len(s) == 26 || len(s) == 32 || len(s) == 36
 }
 
 // finish answers a failed request and reports it.

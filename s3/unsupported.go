@@ -33,12 +33,3 @@ func (s *Server) getObjectTorrent(_ context.Context, _ *request) error {
 func (s *Server) notOffered(_ context.Context, _ *request) error {
 	return fail("NotImplemented")
 }
-
-// partNumberAlone answers a PUT with one of partNumber and uploadId.
-func (s *Server) partNumberAlone(_ context.Context, q *request) error {
-	return invalidArgument("partNumber", q.query.Get("partNumber"), "This operation does not accept partNumber without uploadId")
-}
-
-func (s *Server) uploadIDAlone(_ context.Context, q *request) error {
-	return invalidArgument("uploadId", q.query.Get("uploadId"), "This operation does not accept uploadId without partNumber")
-}

@@ -82,7 +82,7 @@ func (c claim) checkPart(of catalog.Checksum) error {
 }
 
 // unasked reports whether an upload's client named no checksum algorithm.
-func unasked(c catalog.Checksum) bool { return c.Value == objects.UnaskedChecksum || c.Algorithm == "" }
+func unasked(c catalog.Checksum) bool { return c.Type == objects.Unasked || c.Algorithm == "" }
 
 // shown is an upload's checksum as clients are told of it.
 func shown(c catalog.Checksum) catalog.Checksum {

@@ -53,7 +53,7 @@ func (q *request) parseWrite(ctx context.Context, h http.Header, b *objects.Buck
 	if err := w.lock.allowed(b); err != nil {
 		return w, err
 	}
-	a.Retention, a.LegalHold = w.lock.retention, w.lock.hold
+	a.Retention, a.LegalHold, a.LegalHoldStated = w.lock.retention, w.lock.hold, w.lock.stated
 	if w.customer, err = parseCustomerKey(h, customerPrefix, q.secure()); err != nil {
 		return w, err
 	}
@@ -121,6 +121,14 @@ func (q *request) writeError(err error, p catalog.Precondition) error {
 		return fail("ConditionalRequestConflict").Because(err)
 	}
 	return err
+}
+
+// setWritten sets x-amz-version-id of a write: S3 omits it where versioning is
+// suspended.
+func (q *request) setWritten(b *objects.Bucket, v *catalog.Version) {
+	if b.Versioning == catalog.Enabled {
+		q.setVersion(b, v)
+	}
 }
 
 // setVersion sets x-amz-version-id, which only buckets that know versions
