@@ -172,7 +172,7 @@ func misplaced(method string, sc scope, query url.Values, header http.Header) er
 	}
 	switch part, id := query.Has("partNumber"), query.Has("uploadId"); {
 	case part && !id:
-		return invalidArgument("partNumber", query.Get("partNumber"), "This operation does not accept partNumber without uploadId")
+		return invalidArgument("partNumber", "partNumber", "This operation does not accept partNumber without uploadId")
 	case id && !part:
 		return fail("MethodNotAllowed").With("Method", method).With("ResourceType", "UPLOAD")
 	}
