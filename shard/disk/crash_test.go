@@ -29,12 +29,13 @@ type script struct {
 	d    *Drive
 	log  kvLog
 
-	steps int
-	head  []shard.Header // number n of the shards tried so far
-	body  [][]byte
-	put   []int // disk operations when shard n was acknowledged; -1: it was not
-	del   []int // … when its deletion was; -1: it was not
-	bye   []int // … when its deletion was first tried; -1: it was not
+	steps   int
+	created int            // disk operations when Create was done
+	head    []shard.Header // number n of the shards tried so far
+	body    [][]byte
+	put     []int // disk operations when shard n was acknowledged; -1: it was not
+	del     []int // … when its deletion was; -1: it was not
+	bye     []int // … when its deletion was first tried; -1: it was not
 }
 
 func newScript(t *testing.T, seed uint64, disk vfstest.DiskConfig, change func(*Config)) *script {
@@ -47,6 +48,7 @@ func newScript(t *testing.T, seed uint64, disk vfstest.DiskConfig, change func(*
 		change(&s.cfg)
 	}
 	create(t, s.cfg)
+	s.created = s.disk.Ops()
 	s.open()
 	return s
 }
@@ -109,6 +111,11 @@ func (s *script) step() {
 
 // kill ends the drive as kill -9 does: what it wrote is in the page cache.
 func (s *script) kill() {
+	if _, ok := s.d.index.(*memKV); !ok { // Pebble cannot be left lying about
+		_ = s.d.Close()
+		s.open()
+		return
+	}
 	_ = s.d.lock.Close()
 	s.keepIndex(s.d)
 	s.open()
@@ -216,13 +223,17 @@ func (s *script) recovered(disk *vfstest.Disk, index *memKV, ops int, lost bool,
 	cfg := s.cfg
 	cfg.FS = disk
 	opened := 0
-	cfg.openIndex = func(vfs.FS, string) (kv, error) {
+	pebble := cfg.openIndex == nil
+	memory := func(vfs.FS, string) (kv, error) {
 		if opened++; opened == 1 && !lost {
 			return index, nil
 		}
 		return newMemKV(disk, nil), nil
 	}
-	if _, err := ReadIdentity(disk, cfg.Dir); err != nil && ops < 40 {
+	if !pebble {
+		cfg.openIndex = memory
+	}
+	if _, err := ReadIdentity(disk, cfg.Dir); err != nil && ops < s.created {
 		return nil // Create was cut short, before anything could be acknowledged
 	}
 	d, err := Open(s.t.Context(), cfg)
@@ -241,7 +252,9 @@ func (s *script) recovered(disk *vfstest.Disk, index *memKV, ops int, lost bool,
 		return err
 	}
 	cfg.Rebuild = true
-	cfg.openIndex = func(vfs.FS, string) (kv, error) { return newMemKV(disk, nil), nil }
+	if !pebble {
+		cfg.openIndex = memIndex(disk)
+	}
 	again, err := Open(s.t.Context(), cfg)
 	if err != nil {
 		return err
@@ -313,7 +326,7 @@ func crashBudget(t *testing.T) int {
 		}
 		return n
 	}
-	if testing.Short() {
+	if testing.Short() || raceDetector { // it runs on one goroutine
 		return 4000
 	}
 	return 100_000
@@ -329,6 +342,27 @@ func TestCrash(t *testing.T) {
 		s := newScript(t, seed, vfstest.DiskConfig{}, nil)
 		s.run(60)
 		n, err := s.disk.EachCrash(vfstest.CrashConfig{Seed: seed, Variants: 8, Recycled: true, UnorderedDirs: true}, s.check)
+		states += n
+		if err != nil {
+			t.Fatalf("script %d: %v", seed, err)
+		}
+	}
+	t.Logf("%d crash states", states)
+}
+
+// TestCrashPebble is TestCrash with the index that drives have, over the same
+// model disk.
+func TestCrashPebble(t *testing.T) {
+	budget := 1500
+	if testing.Short() || raceDetector {
+		budget = 150
+	}
+	states := 0
+	for seed := uint64(1); states < budget; seed++ {
+		s := newScript(t, seed, vfstest.DiskConfig{}, func(c *Config) { c.openIndex = nil })
+		s.run(30)
+		stride := max(1, s.disk.Ops()/100)
+		n, err := s.disk.EachCrash(vfstest.CrashConfig{Seed: seed, Variants: 4, Stride: stride}, s.check)
 		states += n
 		if err != nil {
 			t.Fatalf("script %d: %v", seed, err)

@@ -3,6 +3,7 @@ package disk
 import (
 	"slices"
 
+	"github.com/hallig-cloud/hallig/vfs"
 	"github.com/hallig-cloud/hallig/vfs/vfstest"
 )
 
@@ -107,4 +108,9 @@ func (d *Drive) dump() map[string]string {
 		return nil
 	})
 	return out
+}
+
+// memIndex opens an empty index in memory.
+func memIndex(disk *vfstest.Disk) func(vfs.FS, string) (kv, error) {
+	return func(vfs.FS, string) (kv, error) { return newMemKV(disk, nil), nil }
 }

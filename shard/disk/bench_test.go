@@ -1,0 +1,88 @@
+package disk
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/hallig-cloud/hallig/shard/shardtest"
+)
+
+func benchPut(b *testing.B, size, parallel int) {
+	d := open(b, create(b, Config{}))
+	body := shardtest.Body(1, size)
+	var n atomic.Int64
+	b.SetBytes(int64(size))
+	b.SetParallelism(parallel)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h := shardtest.Header(1, int(n.Add(1)), body)
+			if err := d.Put(b.Context(), h, body); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkPut4KiBAlone(b *testing.B) { benchSerial(b, 4<<10) }
+func BenchmarkPut4KiB32(b *testing.B)    { benchPut(b, 4<<10, 16) } // two processors: 32 writers
+func BenchmarkPut1MiB4(b *testing.B)     { benchPut(b, 1<<20, 2) }
+
+func benchSerial(b *testing.B, size int) {
+	d := open(b, create(b, Config{}))
+	body := shardtest.Body(1, size)
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := range b.N {
+		if err := d.Put(b.Context(), shardtest.Header(1, n, body), body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchGet(b *testing.B, size int, off, n int64) {
+	d := open(b, create(b, Config{}))
+	body := shardtest.Body(1, size)
+	const shards = 64
+	for i := range shards {
+		if err := d.Put(b.Context(), shardtest.Header(1, i, body), body); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(n)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		var dst []byte
+		for i := 0; pb.Next(); i++ {
+			var err error
+			if _, dst, err = d.Get(b.Context(), shardtest.Header(1, i%shards, body).ID, off, n, dst[:0]); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkGet4KiB(b *testing.B)  { benchGet(b, 4<<10, 0, 4<<10) }
+func BenchmarkGet1MiB(b *testing.B)  { benchGet(b, 1<<20, 0, 1<<20) }
+func BenchmarkGetRange(b *testing.B) { benchGet(b, 4<<20, 1<<20+1000, 64<<10) } // 64 KiB over two blocks
+func BenchmarkScrub(b *testing.B) {
+	d := open(b, create(b, Config{}))
+	body := shardtest.Body(1, 1<<20)
+	for i := range 64 {
+		if err := d.Put(b.Context(), shardtest.Header(1, i, body), body); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(64 << 20)
+	b.ResetTimer()
+	for range b.N {
+		if f, _, err := d.Scrub(b.Context(), nil, 1<<40); err != nil || f.Shards != 64 {
+			b.Fatal(f, err)
+		}
+	}
+}
