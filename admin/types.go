@@ -226,7 +226,8 @@ type Webhook struct {
 	Name   string `json:"name"`
 	URL    string `json:"url"`
 	ARN    string `json:"arn,omitempty"`
-	Secret string `json:"secret,omitempty"` // sent as bearer token; never shown again
+	Token  string `json:"token,omitempty"`  // sent as bearer token; never shown again
+	Secret string `json:"secret,omitempty"` // signs each message; never shown again
 }
 
 // Export describes a sealed export of the catalog.

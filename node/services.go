@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/hallig-cloud/hallig"
@@ -12,6 +13,7 @@ import (
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/placement"
 	"github.com/hallig-cloud/hallig/s3"
+	"github.com/hallig-cloud/hallig/s3/notify"
 )
 
 // services are what runs once the keyring is open. They are built in the order
@@ -21,6 +23,7 @@ type services struct {
 	catalog *openCatalog
 	access  *access.Service
 	objects *objects.Store
+	notify  *notify.Notifier
 	s3      *s3.Server
 
 	first             bool
@@ -63,16 +66,34 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	if err != nil {
 		return s, fmt.Errorf("object path: %w", err)
 	}
+	s.notify = notify.New(notify.Config{
+		Records: s.catalog, Node: n.fleet.node.String(), Region: n.cfg.Region, Log: n.cfg.Log, Clock: n.cfg.Now,
+	})
+	s.run(background, n.cfg.Log, "event notifications", s.notify.Run)
 	requests := &accessLog{w: n.cfg.AccessLog}
 	s.s3 = s3.New(s3.Config{
 		Store: s.objects, Access: s.access, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
+		Notifications: s.notify,
+		Events: func(ctx context.Context, e objects.Event) {
+			if err := s.notify.Object(ctx, s.objects, e); err != nil {
+				n.cfg.Log.WarnContext(ctx, "event was not published", "event", e.Name, "bucket", e.Bucket, "err", err)
+			}
+		},
 		Observe: func(r s3.Record) {
 			n.metrics.record(r)
 			requests.record(r)
 		},
 	})
-	_ = background
 	return s, nil
+}
+
+// run runs a service until close; one that ends early is logged.
+func (s *services) run(ctx context.Context, log *slog.Logger, what string, f func(context.Context) error) {
+	s.work.Go(func() {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			log.Error("a service ended", "service", what, "err", err)
+		}
+	})
 }
 
 // close stops what startServices started, as far as it came.

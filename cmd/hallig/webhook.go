@@ -14,14 +14,15 @@ type webhookCmd struct {
 }
 
 type webhookAddCmd struct {
-	Name  string `arg:"" help:"Name of the webhook."`
-	URL   string `arg:"" help:"http:// or https:// address that takes POST requests."`
-	Token string `help:"Sent as bearer token with every delivery; better as HALLIG_TOKEN." placeholder:"TOKEN"`
+	Name   string `arg:"" help:"Name of the webhook."`
+	URL    string `arg:"" help:"http:// or https:// address that takes POST requests."`
+	Token  string `help:"Sent as bearer token with every delivery; better as HALLIG_WEBHOOK_TOKEN." env:"HALLIG_WEBHOOK_TOKEN" placeholder:"TOKEN"`
+	Secret string `help:"Signs every message (header X-Hallig-Signature); better as HALLIG_WEBHOOK_SECRET." env:"HALLIG_WEBHOOK_SECRET" placeholder:"SECRET"`
 }
 
 // Run adds a webhook.
 func (w *webhookAddCmd) Run(ctx context.Context, c *cli, std *stdio) error {
-	hook, err := call[admin.Webhook](ctx, c, "POST", "/webhooks", admin.Webhook{Name: w.Name, URL: w.URL, Secret: w.Token})
+	hook, err := call[admin.Webhook](ctx, c, "POST", "/webhooks", admin.Webhook{Name: w.Name, URL: w.URL, Token: w.Token, Secret: w.Secret})
 	if err != nil {
 		return err
 	}
