@@ -126,10 +126,11 @@ func (n *Node) ensureRoot(ctx context.Context, s *services) error {
 	if !created {
 		return nil
 	}
-	s.first, s.accessKey, s.secret = true, key.AccessKey, secret
+	s.first, s.accessKey = true, key.AccessKey
 	if n.cfg.RootSecretKey != "" {
-		return nil // the operator has them: they are not written down again
+		return nil // the operator has it: it is not shown or written down again
 	}
+	s.secret = secret
 	if err := n.data.saveCredentials(key.AccessKey, secret); err != nil {
 		return startIO("the credentials file", n.data.file(CredentialsFile), err)
 	}

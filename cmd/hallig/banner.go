@@ -29,6 +29,9 @@ func banner(c *cli, std *stdio, i node.Info) {
 }
 
 func firstBanner(b *strings.Builder, i node.Info, endpoint string) {
+	if i.SecretKey == "" {
+		i.SecretKey = "$HALLIG_ROOT_SECRET_KEY" // preset: not printed into anybody's log
+	}
 	fmt.Fprintf(b, `Hallig is running.
 
   S3 endpoint   %s   (region %s)
@@ -57,9 +60,9 @@ Paste this to try it:
 
 or with rclone:
 
-  rclone lsf ":s3,provider=Other,endpoint='%s',access_key_id=%s,secret_access_key=%s:"
+  rclone lsf ":s3,provider=Other,env_auth,endpoint='%s':"
 
-`, i.AccessKey, i.SecretKey, i.Region, endpoint, endpoint, endpoint, i.AccessKey, i.SecretKey)
+`, i.AccessKey, i.SecretKey, i.Region, endpoint, endpoint, endpoint)
 }
 
 // loud frames what must not be overlooked.

@@ -90,6 +90,11 @@ func (c config) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, er
 	if !ok {
 		return nil, nil
 	}
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil // the environment beats the file
+		}
+	}
 	switch v := v.(type) {
 	case []any:
 		words := make([]string, len(v))

@@ -1,0 +1,110 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hallig-cloud/hallig/admin"
+	"github.com/hallig-cloud/hallig/node"
+	"github.com/hallig-cloud/hallig/test/nodetest"
+)
+
+// TestCommandLine runs the scripts of testdata: each is one story of an
+// operator at a shell.
+func TestCommandLine(t *testing.T) {
+	binary := nodetest.Binary(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", filepath.Dir(binary)+":"+os.Getenv("PATH"))
+			e.Setenv("START", "--s3-addr=127.0.0.1:0")
+			e.Setenv("HALLIG_ROOT_ACCESS_KEY", "HALLIGTESTACCESSKEY0")
+			e.Setenv("HALLIG_ROOT_SECRET_KEY", "secret/of+the/tests0123456789")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"ready": waitReady,
+			"code":  wantCode,
+			"term":  terminate,
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+// waitReady DATA [STATE] waits until the node of a data directory is ready, or
+// in the given state.
+func waitReady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: ready DATA [STATE]")
+	}
+	data, want := ts.MkAbs(args[0]), "ready"
+	if len(args) > 1 {
+		want = args[1]
+	}
+	var last error
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		st, err := statusOf(data)
+		if last = err; err == nil && st.State == want {
+			return
+		}
+	}
+	ts.Fatalf("no node of %s is %s: %v", data, want, last)
+}
+
+// terminate DATA sends SIGTERM to the node of a data directory.
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: term DATA")
+	}
+	text, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), "lock"))
+	ts.Check(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
+}
+
+func statusOf(data string) (admin.Status, error) {
+	var st admin.Status
+	e, err := node.ReadEndpoints(data)
+	if err != nil {
+		return st, err
+	}
+	token, err := os.ReadFile(filepath.Join(data, node.TokenFile))
+	if err != nil {
+		return st, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	c := admin.Client{Address: e.Admin, Token: strings.TrimSpace(string(token))}
+	return st, c.Do(ctx, "GET", "/status", nil, &st)
+}
+
+// wantCode N COMMAND… runs a command and compares its exit code; what it
+// prints is left for stdout and stderr.
+func wantCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}

@@ -1,0 +1,16 @@
+// Package test holds the end-to-end tests: the real binary, real processes,
+// real clients, real faults.
+package test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/hallig-cloud/hallig/test/nodetest"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	nodetest.Clean()
+	os.Exit(code)
+}
