@@ -60,7 +60,7 @@ Paste this to try it:
 
 or with rclone:
 
-  rclone lsf ":s3,provider=Other,env_auth,endpoint='%s':"
+  rclone lsf ":s3,provider=Other,endpoint='%s',access_key_id=$AWS_ACCESS_KEY_ID,secret_access_key=$AWS_SECRET_ACCESS_KEY:"
 
 `, i.AccessKey, i.SecretKey, i.Region, endpoint, endpoint, endpoint)
 }

@@ -162,7 +162,7 @@ func parseSize(s string) (int64, error) {
 			if _, err := fmt.Sscanf(digits, "%d", &n); err != nil || n < 0 || n > (5<<30)/u.factor || fmt.Sprint(n) != strings.TrimSpace(digits) {
 				return 0, fmt.Errorf("size %q: give bytes such as 4096, 4KiB or 64MiB: %w", s, errUsage)
 			}
-			return n, nil
+			return n * u.factor, nil
 		}
 	}
 	return 0, fmt.Errorf("size %q: %w", s, errUsage)
