@@ -196,7 +196,7 @@ func (n *Node) AddDrive(ctx context.Context, path string) (admin.Drive, error) {
 		return admin.Drive{}, err
 	}
 	n.fleet.setTopology(t)
-	n.keepMirrors(ctx)
+	n.keepMirrors()
 	d, err := n.fleet.resolve(path)
 	if err != nil {
 		return admin.Drive{}, err
@@ -253,7 +253,7 @@ func (n *Node) RemoveDrive(ctx context.Context, name string) (admin.Drive, error
 		return admin.Drive{}, err
 	}
 	n.fleet.setTopology(t)
-	n.keepMirrors(ctx)
+	n.keepMirrors()
 	n.events.add("info", fmt.Sprintf("drive %s at %s is %s", d.id.String()[:8], d.path, state))
 	return describeDrive(d, t, false), nil
 }

@@ -49,6 +49,9 @@ type Config struct {
 	// AllowMissing starts although more drives are missing than the promise
 	// covers: what is left is served.
 	AllowMissing bool
+	// AcceptStale starts from mirrors of the catalog that are known not to be the
+	// newest: acknowledged writes are lost.
+	AcceptStale bool
 	// TrustClock starts the node although its clock is far from where it was.
 	TrustClock bool
 	// ScrubEvery is the time in which the background scrub means to read

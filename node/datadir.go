@@ -42,6 +42,8 @@ type Identity struct {
 	// Mirrors are the drives that hold the current copies of the catalog and of
 	// the key file. A drive that left the set while it was away is stale.
 	Mirrors []hallig.DriveID `json:"mirrors"`
+	// CatalogEpoch is that of the newest set of mirrors that the catalog had.
+	CatalogEpoch uint64 `json:"catalog_epoch"`
 	// Keyed says that a key file was made: from then on none is ever made anew.
 	Keyed bool `json:"keyed"`
 	// Seen is when the node last ran, by its own clock; refreshed every minute.

@@ -79,14 +79,16 @@ func (n *Node) findIdentity() (id Identity, ok bool, err error) {
 }
 
 // saveIdentity writes every copy: the data directory's, and one on each drive
-// that holds a mirror. A copy that cannot be written is logged, not fatal: the
+// that is there. A copy that cannot be written is logged, not fatal: the
 // newest readable one counts.
 func (n *Node) saveIdentity() {
+	n.saving.Lock() // the newest is written last
+	defer n.saving.Unlock()
 	id := n.identity.get()
 	names := []string{n.data.file(IdentityFile)}
-	for _, m := range id.Mirrors {
-		if p, ok := id.Drives[m]; ok && n.fleet.Drive(m) != nil {
-			names = append(names, path.Join(p, IdentityFile))
+	for _, d := range n.fleet.snapshot() {
+		if d.store != nil && !gone(d.status().State) {
+			names = append(names, path.Join(d.path, IdentityFile))
 		}
 	}
 	for _, name := range names {

@@ -69,7 +69,7 @@ func (n *Node) lookAtDrives(ctx context.Context) {
 	}
 	if changed {
 		n.fleet.watch.tell()
-		n.keepMirrors(ctx)
+		n.keepMirrors()
 	}
 }
 
@@ -151,6 +151,3 @@ func (n *Node) declareLost(ctx context.Context, d drive, after time.Duration) {
 		n.fleet.setTopology(t)
 	}
 }
-
-// keepMirrors makes sure that enough drives hold the catalog and the key file.
-func (n *Node) keepMirrors(ctx context.Context) {}

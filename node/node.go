@@ -47,6 +47,8 @@ type Node struct {
 	admin listener
 
 	store    atomic.Pointer[services] // nil until the keyring is open and everything runs
+	tend     chan struct{}            // wakes tendMirrors
+	saving   sync.Mutex               // held while the identity is written
 	draining atomic.Bool
 	unlocked chan struct{} // closed when the keyring opens
 	unlock   sync.Once
@@ -58,7 +60,7 @@ func New(cfg Config) (*Node, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	return &Node{cfg: cfg, unlocked: make(chan struct{}), fatal: make(chan error, 1)}, nil
+	return &Node{cfg: cfg, unlocked: make(chan struct{}), tend: make(chan struct{}, 1), fatal: make(chan error, 1)}, nil
 }
 
 // Run serves until ctx ends, then drains: it accepts no more requests, lets
@@ -100,6 +102,7 @@ func (n *Node) operate(ctx context.Context, started func(Info)) error {
 	defer stop()
 	wg.Go(func() { n.watchDrives(background) })
 	wg.Go(func() { n.keepIdentity(background) })
+	wg.Go(func() { n.tendMirrors(background) })
 
 	announced := false
 	if n.keys.ring.Locked() {
@@ -119,6 +122,7 @@ func (n *Node) operate(ctx context.Context, started func(Info)) error {
 		return err
 	}
 	n.store.Store(s)
+	n.keepMirrors()
 	if !announced {
 		started(n.info(s))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/access"
 	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/catalog/raft"
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/placement"
 	"github.com/hallig-cloud/hallig/s3"
@@ -20,7 +21,7 @@ import (
 // of the fields and closed in the reverse order.
 type services struct {
 	session hallig.SessionID // of this life of the process
-	catalog *openCatalog
+	catalog *raft.Catalog
 	access  *access.Service
 	objects *objects.Store
 	notify  *notify.Notifier

@@ -38,6 +38,7 @@ func TestCommandLine(t *testing.T) {
 			"term":  terminate,
 		},
 		RequireExplicitExec: true,
+		Deadline:            time.Now().Add(3 * time.Minute),
 	})
 }
 

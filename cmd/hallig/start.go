@@ -33,11 +33,12 @@ type startCmd struct {
 	PassphraseFile    string `help:"File with the passphrase of a protected key file; the systemd credential hallig-passphrase is used if there is one." placeholder:"FILE"`
 	PassphraseCommand string `help:"Command that prints the passphrase." placeholder:"COMMAND"`
 
-	LostAfter    time.Duration `help:"How long a drive may be missing before it is declared lost and rebuilt on the others." default:"10m"`
-	DrainWithin  time.Duration `help:"How long requests in flight may take to finish on SIGTERM." default:"25s"`
-	ScrubEvery   time.Duration `help:"Time in which the background scrub means to read everything once." default:"168h"`
-	AllowMissing bool          `help:"Start although more drives are missing than the promise covers, and serve what is left."`
-	TrustClock   bool          `help:"Start although the clock is far from where it was."`
+	LostAfter          time.Duration `help:"How long a drive may be missing before it is declared lost and rebuilt on the others." default:"10m"`
+	DrainWithin        time.Duration `help:"How long requests in flight may take to finish on SIGTERM." default:"25s"`
+	ScrubEvery         time.Duration `help:"Time in which the background scrub means to read everything once." default:"168h"`
+	AllowMissing       bool          `help:"Start although more drives are missing than the promise covers, and serve what is left."`
+	AcceptStaleCatalog bool          `help:"Start from a copy of the catalog that is known to be outdated, and LOSE what was written since. Only when the newer copies are gone for good and there is no export."`
+	TrustClock         bool          `help:"Start although the clock is far from where it was."`
 
 	LogFormat string `help:"Log as text or json." enum:"text,json" default:"text"`
 	LogLevel  string `help:"Log debug, info, warn or error and above." enum:"debug,info,warn,error" default:"info"`
@@ -89,7 +90,7 @@ func (s *startCmd) config(c *cli, std *stdio) (node.Config, func(), error) {
 		Provider: s.Provider, Site: s.Site, Region: s.Region, Domains: s.Domain, SigV2: s.SigV2,
 		RootAccessKey: s.RootAccessKey, RootSecretKey: s.RootSecretKey,
 		Passphrase: s.passphrase, LostAfter: s.LostAfter, DrainWithin: s.DrainWithin,
-		TrustClock: s.TrustClock, AllowMissing: s.AllowMissing, ScrubEvery: s.ScrubEvery,
+		TrustClock: s.TrustClock, AllowMissing: s.AllowMissing, AcceptStale: s.AcceptStaleCatalog, ScrubEvery: s.ScrubEvery,
 		Version: binaryVersion(), Log: slog.New(handler),
 	}
 	closeLog := func() {}
