@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func (p *partition) start() error {
 	c.SnapshotThreshold = p.node.cfg.SnapshotEntries
 	// A lone voter waits for nobody: elect at once.
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
-	c.Logger = hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, DisableTime: true,
+	c.Logger = hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Error, DisableTime: true,
 		Output: slogLines{p.node.cfg.Log.With("partition", p.id)}})
 	snaps := &snapshots{p}
 	addr, transport := hraft.NewInmemTransport(hraft.ServerAddress(c.LocalID))
@@ -204,6 +205,6 @@ func (p *partition) runRounds(r *round) {
 type slogLines struct{ log *slog.Logger }
 
 func (s slogLines) Write(b []byte) (int, error) {
-	s.log.Warn("raft", "err", string(b))
+	s.log.Warn("raft", "err", strings.TrimSpace(string(b)))
 	return len(b), nil
 }

@@ -1,0 +1,140 @@
+package raft
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/catalog"
+)
+
+func benchBucket(b testing.TB, n *Catalog) hallig.BucketID {
+	b.Helper()
+	id := hallig.NewID()
+	res, err := n.Commit(context.Background(), catalog.Request{ID: hallig.NewID(), Bucket: id, Ops: []catalog.Op{catalog.SetBucket{Epoch: 1}}})
+	if err != nil || res[0].Err != nil {
+		b.Fatal(res, err)
+	}
+	return id
+}
+
+func benchPut(i int) catalog.Put {
+	v := catalog.Version{Key: fmt.Sprintf("objects/%02x/%09d", i%251, i), Size: 4096, ETag: "d41d8cd98f00b204e9800998ecf8427e", Modified: time.Now(),
+		Extents: []catalog.Extent{{Data: hallig.NewID(), Count: 1, Length: 4096, Last: true, Pool: 1}},
+		DataKey: catalog.SealedKey{Under: "bucket", Epoch: 1, Wrapped: make([]byte, 60)}}
+	v.ContentType, v.Owner = "application/octet-stream", "0123456789abcdef0123456789abcdef"
+	return catalog.Put{Version: v}
+}
+
+// benchPuts commits b.N small puts from a number of writers.
+func benchPuts(b *testing.B, mirrors, writers int) {
+	c := config(b, mirrors)
+	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	n := open(b, c)
+	bucket, ctx, session := benchBucket(b, n), context.Background(), hallig.NewID()
+	var next atomic.Int64
+	lat := make([][]time.Duration, writers)
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for w := range writers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				i := int(next.Add(1))
+				if i > b.N {
+					return
+				}
+				start := time.Now()
+				res, err := n.Commit(ctx, catalog.Request{ID: hallig.NewID(), Session: session, Bucket: bucket, Epoch: 1, Ops: []catalog.Op{benchPut(i)}})
+				if err != nil || res[0].Err != nil {
+					b.Error(res, err)
+					return
+				}
+				lat[w] = append(lat[w], time.Since(start))
+			}
+		}()
+	}
+	wg.Wait()
+	b.StopTimer()
+	all := slices.Concat(lat...)
+	slices.Sort(all)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+func BenchmarkPut(b *testing.B) {
+	for _, mirrors := range []int{1, 2, 3} {
+		for _, writers := range []int{1, 16, 64} {
+			b.Run(fmt.Sprintf("mirrors=%d/writers=%d", mirrors, writers), func(b *testing.B) { benchPuts(b, mirrors, writers) })
+		}
+	}
+}
+
+// load puts many keys by requests of 1000.
+func load(t testing.TB, n *Catalog, bucket hallig.BucketID, from, to int) {
+	t.Helper()
+	for i := from; i < to; {
+		r := catalog.Request{ID: hallig.NewID(), Bucket: bucket, Epoch: 1}
+		for ; i < to && len(r.Ops) < catalog.MaxOps; i++ {
+			r.Ops = append(r.Ops, benchPut(i))
+		}
+		res, err := n.Commit(context.Background(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range res {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+	}
+}
+
+func BenchmarkList(b *testing.B) {
+	c := config(b, 1)
+	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	n := open(b, c)
+	bucket := benchBucket(b, n)
+	load(b, n, bucket, 0, 100_000)
+	q := catalog.Query{Bucket: bucket, Limit: 1000}
+	if _, err := n.List(context.Background(), q); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	keys := 0
+	for range b.N {
+		p, err := n.List(context.Background(), q)
+		if err != nil {
+			b.Fatal(err)
+		}
+		keys += len(p.Items)
+		if q.After = p.Next; !p.Truncated {
+			q.After = catalog.Marker{}
+		}
+	}
+	b.ReportMetric(float64(keys)/b.Elapsed().Seconds(), "keys/s")
+}
+
+func BenchmarkHead(b *testing.B) {
+	c := config(b, 1)
+	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	n := open(b, c)
+	bucket := benchBucket(b, n)
+	load(b, n, bucket, 0, 100_000)
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := n.Head(context.Background(), bucket, benchPut(i%100_000).Version.Key, ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
