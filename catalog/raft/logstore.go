@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ func logKey(partition uint16, index uint64) []byte {
 type logStore struct {
 	set       *mirrors
 	partition uint16
+
+	// fatal is told of a write that no mirror took.
+	fatal func(error)
 
 	mu          sync.Mutex // orders the writes, which are numbered
 	writes      uint64
@@ -125,6 +129,9 @@ func (l *logStore) write(sync bool, fill func(b *pebble.Batch) error, done func(
 	}
 	repr := b.Repr()
 	if err := l.set.each(func(m *mirror) error { return m.write(m.log, repr, o) }); err != nil {
+		if l.fatal != nil {
+			l.fatal(err)
+		}
 		return err
 	}
 	l.writes++
@@ -197,6 +204,19 @@ func (l *logStore) StoreLogs(logs []*hraft.Log) error {
 	})
 }
 
+// bootstrap writes the first term and configuration in one batch, which
+// hraft.BootstrapCluster does in two: a crash between them leaves a group
+// without voters.
+func (l *logStore) bootstrap(c hraft.Configuration) error {
+	e := &hraft.Log{Index: 1, Term: 1, Type: hraft.LogConfiguration, Data: hraft.EncodeConfiguration(c)}
+	term := append(logTable(l.partition, tableStable), "CurrentTerm"...)
+	return l.write(true, func(b *pebble.Batch) error {
+		return errors.Join(
+			b.Set(term, binary.BigEndian.AppendUint64(nil, e.Term), nil),
+			b.Set(logKey(l.partition, e.Index), encodeLog(e), nil))
+	}, func() { l.first, l.last = e.Index, e.Index })
+}
+
 // DeleteRange implements hraft.LogStore.
 func (l *logStore) DeleteRange(lo, hi uint64) error {
 	l.mu.Lock()
@@ -218,11 +238,17 @@ func (l *logStore) DeleteRange(lo, hi uint64) error {
 	})
 }
 
-// Set implements hraft.StableStore.
+// Set implements hraft.StableStore. Raft panics when it gets an error: when no
+// mirror is left, the calling goroutine, Raft's own, ends instead, and with it
+// the replica.
 func (l *logStore) Set(k, v []byte) error {
-	return l.write(true, func(b *pebble.Batch) error {
+	err := l.write(true, func(b *pebble.Batch) error {
 		return b.Set(append(logTable(l.partition, tableStable), k...), v, nil)
 	}, nil)
+	if err != nil && l.fatal != nil {
+		runtime.Goexit()
+	}
+	return err
 }
 
 // Get implements hraft.StableStore; an absent value is empty.

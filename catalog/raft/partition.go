@@ -33,9 +33,10 @@ type partition struct {
 	serving atomic.Bool   // leader, with everything committed applied
 	ready   chan struct{} // receives when serving becomes true
 
-	mu    sync.Mutex
-	fault error
-	round *round
+	mu      sync.Mutex
+	fault   error
+	stopped chan struct{} // closed when fault is set
+	round   *round
 }
 
 func newPartition(n *Catalog, id uint16) (*partition, error) {
@@ -43,7 +44,8 @@ func newPartition(n *Catalog, id uint16) (*partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &partition{id: id, node: n, log: l, queue: make(chan *pending, 1024), ready: make(chan struct{}, 1)}
+	p := &partition{id: id, node: n, log: l, queue: make(chan *pending, 1024), ready: make(chan struct{}, 1), stopped: make(chan struct{})}
+	l.fatal = func(err error) { _ = p.stop(err) }
 	err = n.set.read(func(m *mirror) error {
 		r := newReader(m, m.state, id)
 		index, _, err := appliedOf(r)
@@ -73,6 +75,7 @@ func (p *partition) stop(err error) error {
 			err = unavailable(err)
 		}
 		p.fault = err
+		close(p.stopped)
 		p.node.cfg.Log.Error("catalog partition stopped", "partition", p.id, "err", err)
 	}
 	return p.fault
@@ -96,17 +99,27 @@ func (p *partition) start() error {
 		Output: slogLines{p.node.cfg.Log.With("partition", p.id)}})
 	snaps := &snapshots{p}
 	addr, transport := hraft.NewInmemTransport(hraft.ServerAddress(c.LocalID))
-	has, err := hraft.HasExistingState(p.log, p.log, snaps)
+	row, err := snaps.row()
 	if err != nil {
 		return err
 	}
-	if !has {
+	if row == nil && p.log.last == 0 {
 		conf := hraft.Configuration{Servers: []hraft.Server{{ID: c.LocalID, Address: addr}}}
-		if err := hraft.BootstrapCluster(c, p.log, p.log, snaps, transport, conf); err != nil {
+		if err := p.log.bootstrap(conf); err != nil {
 			return fmt.Errorf("catalog partition %d: %w", p.id, err)
 		}
 	}
-	p.raft, err = hraft.NewRaft(c, fsm{p}, p.log, p.log, snaps, transport)
+	done := make(chan error, 1)
+	go func() { // see logStore.Set
+		defer close(done)
+		var err error
+		p.raft, err = hraft.NewRaft(c, fsm{p}, p.log, p.log, snaps, transport)
+		done <- err
+	}()
+	err, sent := <-done
+	if !sent {
+		err = p.broken()
+	}
 	if err != nil {
 		return fmt.Errorf("catalog partition %d: %w", p.id, err)
 	}
@@ -124,16 +137,28 @@ func (p *partition) follow(ctx context.Context) {
 			if !leads {
 				continue
 			}
-			// Everything committed before must be in the state before anything is read.
-			if err := p.raft.Barrier(0).Error(); err != nil || p.broken() != nil {
-				continue
-			}
-			p.serving.Store(true)
-			select {
-			case p.ready <- struct{}{}:
-			default:
-			}
+			p.serve(ctx)
 		}
+	}
+}
+
+// serve begins to serve as the leader: everything committed before must be in
+// the state before anything is read.
+func (p *partition) serve(ctx context.Context) {
+	for ctx.Err() == nil && p.broken() == nil && p.raft.State() == hraft.Leader {
+		if err := p.raft.Barrier(0).Error(); err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
+		p.serving.Store(true)
+		select {
+		case p.ready <- struct{}{}:
+		default:
+		}
+		return
 	}
 }
 

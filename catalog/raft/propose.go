@@ -43,6 +43,8 @@ func (p *partition) propose(ctx context.Context, c *machine.Command) (machine.An
 	case p.queue <- w:
 	case <-ctx.Done():
 		return machine.Answer{}, ctx.Err()
+	case <-p.stopped:
+		return machine.Answer{}, p.broken()
 	case <-p.node.closed:
 		return machine.Answer{}, closed()
 	}
@@ -51,6 +53,8 @@ func (p *partition) propose(ctx context.Context, c *machine.Command) (machine.An
 		return o.answer, o.err
 	case <-ctx.Done():
 		return machine.Answer{}, fmt.Errorf("catalog: the outcome is not known: %w: %w", ctx.Err(), hallig.ErrUnavailable)
+	case <-p.stopped:
+		return machine.Answer{}, p.broken()
 	case <-p.node.closed:
 		return machine.Answer{}, closed()
 	}
