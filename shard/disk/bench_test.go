@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -84,5 +85,48 @@ func BenchmarkScrub(b *testing.B) {
 		if f, _, err := d.Scrub(b.Context(), nil, 1<<40); err != nil || f.Shards != 64 {
 			b.Fatal(f, err)
 		}
+	}
+}
+
+// BenchmarkOpen100k opens a drive with 100,000 shards of 4 KiB: after a Close,
+// as a kill leaves it, and with the index made anew.
+func BenchmarkOpen100k(b *testing.B) {
+	cfg := create(b, Config{})
+	d := open(b, cfg)
+	body := shardtest.Body(1, 4<<10)
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for i := n.Add(1); i <= 100_000; i = n.Add(1) {
+				if err := d.Put(b.Context(), shardtest.Header(1, int(i), body), body); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := d.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for _, rebuild := range []bool{false, true} {
+		b.Run(map[bool]string{false: "closed", true: "rebuild"}[rebuild], func(b *testing.B) {
+			for range b.N {
+				cfg.Rebuild = rebuild
+				d, err := Open(b.Context(), cfg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if got := d.Status().Shards; got != 100_000 {
+					b.Fatal(got)
+				}
+				b.StopTimer()
+				if err := d.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
 	}
 }

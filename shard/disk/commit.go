@@ -134,7 +134,8 @@ func (g *group) ready(reqs []*request) error {
 	if !slices.ContainsFunc(reqs, func(r *request) bool { return r.kind <= requestMove }) {
 		return nil
 	}
-	if d.active != nil && d.active.size >= d.cfg.SegmentSize {
+	roll := slices.ContainsFunc(reqs, func(r *request) bool { return r.roll })
+	if d.active != nil && (roll || d.active.size >= d.cfg.SegmentSize) {
 		if err := d.seal(); err != nil {
 			d.abandon()
 			return d.writeFailed(err)

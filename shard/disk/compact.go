@@ -106,6 +106,9 @@ func (d *Drive) Compact(ctx context.Context) error {
 func (d *Drive) compactAll(ctx context.Context, limit *rate.Limiter) error {
 	d.compact.Lock()
 	defer d.compact.Unlock()
+	if err := d.finish(ctx); err != nil {
+		return err
+	}
 	for _, num := range d.worth() {
 		if err := d.enter(ctx); err != nil {
 			return err
@@ -122,6 +125,29 @@ func (d *Drive) compactAll(ctx context.Context, limit *rate.Limiter) error {
 	return nil
 }
 
+// finish ends the active segment if it is worth compacting, so that what was
+// deleted from it does not stay until it is full.
+func (d *Drive) finish(ctx context.Context) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	s := d.active
+	worth := s != nil && s.size >= d.cfg.SegmentSize/8 && d.deadShare(s) >= d.cfg.CompactRatio
+	d.mu.Unlock()
+	if !worth || d.health.gone() != nil {
+		return nil
+	}
+	return d.queue.do(ctx, &request{kind: requestDelete, roll: true}, d.commit)
+}
+
+// deadShare returns how much of a segment compaction would free. d.mu is held.
+func (d *Drive) deadShare(s *segment) float64 {
+	used := s.live + s.deletes*deletionSize
+	return float64(s.size-segmentHeader-used) / float64(max(1, s.size-segmentHeader))
+}
+
 // worth returns the segments to compact, those with the least to copy first.
 func (d *Drive) worth() []uint64 {
 	d.mu.Lock()
@@ -131,10 +157,8 @@ func (d *Drive) worth() []uint64 {
 		if s == d.active || !s.sealed || s.doomed {
 			continue
 		}
-		used := s.live + s.deletes*deletionSize
-		dead := float64(s.size-segmentHeader-used) / float64(max(1, s.size-segmentHeader))
 		switch {
-		case s.shards == 0 && s.deletes == 0, dead >= d.cfg.CompactRatio:
+		case s.shards == 0 && s.deletes == 0, d.deadShare(s) >= d.cfg.CompactRatio:
 			nums = append(nums, num)
 		case s.size < d.cfg.SegmentSize/8:
 			small = append(small, num)

@@ -29,13 +29,14 @@ type script struct {
 	d    *Drive
 	log  kvLog
 
-	steps   int
-	created int            // disk operations when Create was done
-	head    []shard.Header // number n of the shards tried so far
-	body    [][]byte
-	put     []int // disk operations when shard n was acknowledged; -1: it was not
-	del     []int // … when its deletion was; -1: it was not
-	bye     []int // … when its deletion was first tried; -1: it was not
+	steps      int
+	recoveries int            // shards that compare has stored since the crash
+	created    int            // disk operations when Create was done
+	head       []shard.Header // number n of the shards tried so far
+	body       [][]byte
+	put        []int // disk operations when shard n was acknowledged; -1: it was not
+	del        []int // … when its deletion was; -1: it was not
+	bye        []int // … when its deletion was first tried; -1: it was not
 }
 
 func newScript(t *testing.T, seed uint64, disk vfstest.DiskConfig, change func(*Config)) *script {
@@ -210,6 +211,7 @@ func (s *script) check(c vfstest.Crash) error {
 		return floor + r.IntN(n-floor+1)
 	})
 	lost := c.Variant > 1 && r.IntN(6) == 0
+	s.recoveries = 0
 	if err := s.recovered(c.Disk, index, c.Ops, lost, r); err != nil {
 		return err
 	}
@@ -244,7 +246,14 @@ func (s *script) recovered(disk *vfstest.Disk, index *memKV, ops int, lost bool,
 	if err := s.compare(d, ops, r); err != nil {
 		return err
 	}
-	if r.IntN(8) != 0 {
+	switch r.IntN(8) {
+	case 0:
+	case 1: // power goes again, after the put that compare did; the index is lost
+		if lost = !lost; !lost || pebble {
+			return nil
+		}
+		return s.recovered(disk.Crash(r.Uint64()), nil, ops, true, r)
+	default:
 		return nil
 	}
 	before := d.dump()
@@ -309,12 +318,24 @@ func (s *script) compare(d *Drive, ops int, r *rand.Rand) error {
 	if st := d.Status(); st.Quarantined != 0 || st.State != shard.StateOnline {
 		return fmt.Errorf("status %+v: %w", st, errWrong)
 	}
-	body := shardtest.Body(r.Uint64(), 300)
-	h := shardtest.Header(200, r.IntN(1<<20), body)
-	if err := d.Put(ctx, h, body); err != nil {
-		return fmt.Errorf("put after recovery: %w", err)
+	// Shards that recoveries stored must be there after the next crash.
+	for n := 0; ; n++ {
+		body := shardtest.Body(uint64(n), 300)
+		h := shardtest.Header(200, n, body)
+		_, got, err := d.Get(ctx, h.ID, 0, -1, nil)
+		switch {
+		case errors.Is(err, hallig.ErrNotFound) && n < s.recoveries:
+			return fmt.Errorf("shard %d, stored after a recovery, is gone: %w", n, errWrong)
+		case errors.Is(err, hallig.ErrNotFound):
+			if err := d.Put(ctx, h, body); err != nil {
+				return fmt.Errorf("put after recovery: %w", err)
+			}
+			s.recoveries = n + 1
+			return nil
+		case err != nil || !bytes.Equal(got, body):
+			return fmt.Errorf("shard %d, stored after a recovery: %w: %w", n, err, errWrong)
+		}
 	}
-	return nil
 }
 
 // crashBudget is how many crash states a test may make.

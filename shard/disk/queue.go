@@ -33,6 +33,7 @@ type request struct {
 	from      recordAt    // see requestQuarantine; of deletions that are kept: their segment
 	keep      bool        // of deletions: those that the index still places at from
 	probe     bool        // of deletions: write something in any case
+	roll      bool        // of deletions: finish the active segment first
 	end       *segmentEnd // of deletions: write this as well
 	change    func(*txn) error
 	sync      bool // of a requestIndex: the index is durable when it is answered
