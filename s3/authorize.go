@@ -18,7 +18,7 @@ import (
 // authorize decides whether the request's operation is allowed, and that the
 // bucket is whose the client expects it to be.
 func (s *Server) authorize(ctx context.Context, q *request) error {
-	if q.auth.anonymous && !q.op.anonymous && q.op.body != bodyForm {
+	if q.auth.anonymous && !q.op.anonymous {
 		return anonymousRefusal(q.op.name)
 	}
 	if q.bucketName == "" {
@@ -26,6 +26,9 @@ func (s *Server) authorize(ctx context.Context, q *request) error {
 	}
 	if q.op.name == "CreateBucket" {
 		return q.decide(access.Question{Action: q.op.action, Bucket: q.bucketName})
+	}
+	if q.op.body == bodyForm { // decided when the form was read
+		return nil
 	}
 	b, err := q.Bucket(ctx)
 	if err != nil {
@@ -101,9 +104,24 @@ func (q *request) decide(question access.Question) error {
 		question.Conditions = q.conditions("")
 	}
 	if err := access.Decide(question); err != nil {
-		return fail("AccessDenied").Because(err)
+		return accessDenied(err, q.auth.anonymous)
 	}
 	return nil
+}
+
+// accessDenied words a refusal: S3 tells users of an explicit deny, and nobody
+// of more.
+func accessDenied(err error, anonymous bool) error {
+	e := fail("AccessDenied").Because(err)
+	var d *access.Denied
+	if !anonymous && errors.As(err, &d) && d.Explicit {
+		source := "an identity-based policy"
+		if d.Source == "a bucket policy" {
+			source = "a resource-based policy"
+		}
+		e.Message = fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %q with an explicit deny in %s", d.ARN, d.Action, d.Resource, source)
+	}
+	return e
 }
 
 // objectFacts looks up the object if the decision may turn on its owner, its

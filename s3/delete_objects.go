@@ -36,7 +36,7 @@ type deleteResult struct {
 type deletedObject struct {
 	Key             string
 	VersionID       string `xml:"VersionId,omitempty"`
-	DeleteMarker    bool   `xml:",omitempty"`
+	DeleteMarker    *bool  `xml:",omitempty"`
 	MarkerVersionID string `xml:"DeleteMarkerVersionId,omitempty"`
 }
 
@@ -80,6 +80,9 @@ func (s *Server) deleteObjects(ctx context.Context, q *request) error {
 			continue
 		}
 		requests, places = append(requests, d), append(places, i)
+	}
+	if len(requests) == 0 && q.auth.anonymous { // S3 tells strangers once, not key by key
+		return fail("AccessDenied")
 	}
 	if len(requests) > 0 {
 		results, err := s.cfg.Store.Delete(ctx, q.bucketName, requests...)
@@ -174,8 +177,11 @@ func (o *deleteObject) success(b *objects.Bucket, v catalog.Version) deletedObje
 	if o.VersionID != nil {
 		d.VersionID = *o.VersionID
 	}
-	if v.DeleteMarker && b.Versioning != catalog.Unversioned {
-		d.DeleteMarker, d.MarkerVersionID = true, string(v.ID())
+	if b.Versioning != catalog.Unversioned {
+		d.DeleteMarker = &v.DeleteMarker
+		if v.DeleteMarker {
+			d.MarkerVersionID = string(v.ID())
+		}
 	}
 	return d
 }

@@ -16,6 +16,7 @@ func objectRows() []operation {
 		{name: "CopyObject", method: "PUT", scope: scopeObject, header: "x-amz-copy-source", action: "s3:PutObject", handle: (*Server).copyObject},
 		{name: "DeleteObject", method: "DELETE", scope: scopeObject, action: "s3:DeleteObject", versionAction: "s3:DeleteObjectVersion", anonymous: true, handle: (*Server).deleteObject},
 		{name: "DeleteObjects", method: "POST", scope: scopeBucket, query: []string{"delete"}, anonymous: true, body: bodyXML, handle: (*Server).deleteObjects},
+		{name: "PostObject", method: "POST", scope: scopeBucket, action: "s3:PutObject", anonymous: true, body: bodyForm, handle: (*Server).postObject},
 		{name: "GetObjectAttributes", method: "GET", scope: scopeObject, query: []string{"attributes"}, action: "s3:GetObjectAttributes", versionAction: "s3:GetObjectVersionAttributes", anonymous: true, handle: (*Server).getObjectAttributes},
 		{name: "RestoreObject", method: "POST", scope: scopeObject, query: []string{"restore"}, action: "s3:RestoreObject", anonymous: true, body: bodyXML, handle: (*Server).restoreObject},
 	}
