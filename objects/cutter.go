@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -181,6 +182,9 @@ func (s *Store) write(ctx context.Context, src source) (*writer, Sums, error) {
 	}
 	w := &writer{store: s, source: src}
 	w.pool.Store(pool)
+	if src.body == nil {
+		src.body = bytes.NewReader(nil)
+	}
 	c := &cutter{from: src.body, size: src.size, limit: src.limit, digest: d}
 	if err := w.run(ctx, c); err != nil {
 		w.discard()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallig-cloud/hallig"
@@ -13,18 +14,34 @@ import (
 )
 
 // A fleet is the drives with what was learned of them: which ones failed a
-// write lately and are kept away from for a while.
+// write lately, which ones kept a read waiting. Both are kept away from for a
+// while.
 type fleet struct {
-	drives Drives
-	node   hallig.NodeID
-	avoid  time.Duration
-	now    func() time.Time
-
-	mu      sync.Mutex
-	failing map[hallig.DriveID]*failing
+	drives  Drives
+	node    hallig.NodeID
+	failing suspects
+	lagging suspects
 }
 
-type failing struct {
+func newFleet(c *Config) *fleet {
+	f := &fleet{drives: c.Drives, node: c.Node}
+	f.failing.init(c)
+	f.lagging.init(c)
+	return f
+}
+
+// suspects are drives that are kept away from until a time; the span doubles
+// with every fault in a row.
+type suspects struct {
+	span time.Duration
+	now  func() time.Time
+	any  atomic.Bool // false: none, without a look at the map
+
+	mu sync.Mutex
+	of map[hallig.DriveID]*suspect
+}
+
+type suspect struct {
 	until time.Time
 	span  time.Duration
 }
@@ -32,47 +49,55 @@ type failing struct {
 // maxAvoid bounds the span as a multiple of the first one.
 const maxAvoid = 32
 
-func newFleet(c *Config) *fleet {
-	return &fleet{drives: c.Drives, node: c.Node, avoid: c.Avoid, now: c.Now, failing: map[hallig.DriveID]*failing{}}
+func (s *suspects) init(c *Config) {
+	s.span, s.now, s.of = c.Avoid, c.Now, map[hallig.DriveID]*suspect{}
 }
 
-// failed notes that a drive failed a write for a reason of its own.
-func (f *fleet) failed(id hallig.DriveID) {
-	now := f.now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	x := f.failing[id]
+// blame notes a fault.
+func (s *suspects) blame(id hallig.DriveID) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.of[id]
 	if x == nil {
-		x = &failing{}
-		f.failing[id] = x
+		x = &suspect{}
+		s.of[id] = x
+		s.any.Store(true)
 	}
 	if now.Before(x.until) {
 		return // one outage, noticed by many
 	}
-	x.span = min(max(2*x.span, f.avoid), maxAvoid*f.avoid)
+	x.span = min(max(2*x.span, s.span), maxAvoid*s.span)
 	x.until = now.Add(x.span)
 }
 
-// worked notes that a drive took a write.
-func (f *fleet) worked(id hallig.DriveID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if x := f.failing[id]; x != nil && !f.now().Before(x.until) {
-		delete(f.failing, id)
+// absolve notes that the drive did well after its time was over.
+func (s *suspects) absolve(id hallig.DriveID) {
+	if !s.any.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.of[id]; x != nil && !s.now().Before(x.until) {
+		delete(s.of, id)
+		s.any.Store(len(s.of) > 0)
 	}
 }
 
-func (f *fleet) avoided(id hallig.DriveID) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	x := f.failing[id]
-	return x != nil && f.now().Before(x.until)
+func (s *suspects) holds(id hallig.DriveID) bool {
+	if !s.any.Load() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.of[id]
+	return x != nil && s.now().Before(x.until)
 }
 
 // writable reports whether a write to the drive is worth a try.
 func (f *fleet) writable(id hallig.DriveID) bool {
 	d := f.drives.Drive(id)
-	return d != nil && d.Status().State == shard.StateOnline && !f.avoided(id)
+	return d != nil && d.Status().State == shard.StateOnline && !f.failing.holds(id)
 }
 
 // readable reports whether reads of the drive are likely to succeed.
@@ -131,7 +156,7 @@ func (f *fleet) distance(t *placement.Topology, id hallig.DriveID) int {
 	}
 	if !f.readable(id) {
 		n += 8
-	} else if f.avoided(id) {
+	} else if f.lagging.holds(id) {
 		n += 4
 	}
 	return n

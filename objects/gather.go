@@ -112,7 +112,9 @@ func (g *gathering) run(ctx context.Context) error {
 			}
 		case <-late:
 			for i := range g.slots {
-				g.slots[i].slow = g.slots[i].pending > 0
+				if g.slots[i].slow = g.slots[i].pending > 0; g.slots[i].slow {
+					g.store.fleet.lagging.blame(g.stripe.row[i])
+				}
 			}
 			g.spare(ctx)
 		case <-ctx.Done():
@@ -143,8 +145,9 @@ func (g *gathering) start(ctx context.Context) {
 		if x.lo == x.hi {
 			continue
 		}
-		// A shard on a drive that is known to be away is not waited for.
-		if id := g.stripe.row[i]; g.everywhere || id.IsZero() || g.store.fleet.readable(id) {
+		// A shard on a drive that is known to be away, or slow, is not waited for.
+		fleet := g.store.fleet
+		if id := g.stripe.row[i]; g.everywhere || id.IsZero() || fleet.readable(id) && !fleet.lagging.holds(id) {
 			g.ask(ctx, i, false)
 		} else {
 			gone = true
@@ -170,7 +173,9 @@ func (g *gathering) ask(ctx context.Context, index int, column bool) {
 	x.pending++
 	g.pending++
 	g.hold.hold()
+	g.store.background.Add(1)
 	go func() {
+		defer g.store.background.Done()
 		defer g.hold.release()
 		got, err := g.store.fetch(ctx, g.stripe, index, lo, hi, g.everywhere)
 		g.arrivals <- arrival{index, column, got, err}
@@ -189,6 +194,9 @@ func (g *gathering) arrived(a arrival) {
 		x.column = a.bytes
 	default:
 		x.part = a.bytes
+	}
+	if a.err == nil && !x.slow {
+		g.store.fleet.lagging.absolve(a.drive)
 	}
 }
 

@@ -73,18 +73,31 @@ func New(c Config) (*Store, error) {
 	return s, nil
 }
 
-// Close waits for what goes on in the background: shards on their way to slow
-// drives (at most Config.ShardTimeout) and deletions of what failed writes
-// left, which it cuts short. Requests must have ended before.
+// Close ends what goes on in the background: shards on their way to slow
+// drives are waited for, at most Config.ShardTimeout; deletions of what failed
+// writes left are cut short. Requests must have ended before. ErrUnavailable
+// says that a drive still holds a call and must be given up by its owner.
 func (s *Store) Close() error {
+	var err error
 	s.closing.Do(func() {
 		for _, stop := range s.stops {
 			stop()
 		}
 		s.end()
-		s.background.Wait()
+		idle := make(chan struct{})
+		go func() {
+			s.background.Wait()
+			close(idle)
+		}()
+		late, stop := s.config.Timer(s.config.ShardTimeout)
+		defer stop()
+		select {
+		case <-idle:
+		case <-late:
+			err = fmt.Errorf("close: a drive has not answered within %s: %w", s.config.ShardTimeout, hallig.ErrUnavailable)
+		}
 	})
-	return nil
+	return err
 }
 
 // MemoryInUse returns the bytes of stripe buffers granted to requests now.

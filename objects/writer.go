@@ -331,7 +331,7 @@ func (p *spreading) settle(o outcome) {
 	id := p.row[o.index]
 	if o.err == nil {
 		p.good++
-		p.store.fleet.worked(id)
+		p.store.fleet.failing.absolve(id)
 		return
 	}
 	p.errs = append(p.errs, o.err)
@@ -345,7 +345,7 @@ func (p *spreading) leaveOut(index int, err error) {
 	}
 	p.exclude[id] = true
 	if ownFault(err) || errors.Is(err, context.DeadlineExceeded) {
-		p.store.fleet.failed(id)
+		p.store.fleet.failing.blame(id)
 	}
 	missing := p.header.ID
 	missing.Index = uint16(index)
