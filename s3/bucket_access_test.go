@@ -18,7 +18,7 @@ func TestOwnershipAndACL(t *testing.T) {
 	d := openDoor(t)
 	ctx := t.Context()
 	b := d.bucket("bucket")
-	id, reader := d.user("reader", "")
+	id, reader := d.member("reader", "")
 	own := func(o types.ObjectOwnership) error {
 		_, err := d.root.PutBucketOwnershipControls(ctx, &awss3.PutBucketOwnershipControlsInput{Bucket: &b,
 			OwnershipControls: &types.OwnershipControls{Rules: []types.OwnershipControlsRule{{ObjectOwnership: o}}}})
@@ -99,7 +99,7 @@ func TestPolicyAndPublicAccessBlock(t *testing.T) {
 	if _, err := d.root.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: aws.String("k"), Body: strings.NewReader("x")}); err != nil {
 		t.Fatal(err)
 	}
-	d.user("known", "")
+	d.member("known", "")
 	nobody := d.client("", "")
 	put := func(p string) error {
 		_, err := d.root.PutBucketPolicy(ctx, &awss3.PutBucketPolicyInput{Bucket: &b, Policy: &p})

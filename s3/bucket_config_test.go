@@ -158,7 +158,7 @@ func TestBucketLogging(t *testing.T) {
 	d := openDoor(t)
 	ctx := t.Context()
 	b, logs := d.bucket("bucket"), d.bucket("logs")
-	_, other := d.user("other", allowAll)
+	_, other := d.member("other", allowAll)
 	if _, err := other.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: aws.String("foreign")}); err != nil {
 		t.Fatal(err)
 	}

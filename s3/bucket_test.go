@@ -30,8 +30,8 @@ func wantCode(t testing.TB, what string, err error, code string) {
 	}
 }
 
-// user makes a user with a key and an optional policy, and returns a client.
-func (d *door) user(name, policy string) (id string, c *awss3.Client) {
+// member makes a user with a key and an optional policy, and returns a client.
+func (d *door) member(name, policy string) (id string, c *awss3.Client) {
 	d.t.Helper()
 	ctx := context.Background()
 	u, err := d.access.CreateUser(ctx, name, "", name+"@example.com")
@@ -55,7 +55,7 @@ const allowAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action
 func TestCreateBucket(t *testing.T) {
 	d := openDoor(t)
 	ctx := t.Context()
-	_, other := d.user("other", allowAll)
+	_, other := d.member("other", allowAll)
 	create := func(c *awss3.Client, name string, f func(*awss3.CreateBucketInput)) (*awss3.CreateBucketOutput, error) {
 		in := &awss3.CreateBucketInput{Bucket: &name}
 		if f != nil {
@@ -163,7 +163,7 @@ func TestHeadLocationDelete(t *testing.T) {
 	if _, err := d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("k")}); err != nil {
 		t.Fatal(err)
 	}
-	_, stranger := d.user("stranger", "")
+	_, stranger := d.member("stranger", "")
 	_, err = stranger.DeleteBucket(ctx, &awss3.DeleteBucketInput{Bucket: &b})
 	wantCode(t, "a stranger", err, "AccessDenied")
 	_, err = d.root.DeleteBucket(ctx, &awss3.DeleteBucketInput{Bucket: &b})
@@ -180,7 +180,7 @@ func TestListBuckets(t *testing.T) {
 		all = append(all, d.bucket(fmt.Sprintf("list-%02d", i)))
 	}
 	d.bucket("other-1")
-	_, user := d.user("lister", `{"Version":"2012-10-17","Statement":[
+	_, user := d.member("lister", `{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Action":["s3:ListAllMyBuckets","s3:CreateBucket"],"Resource":"*"},
 		{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::list-03"}]}`)
 	if _, err := user.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: aws.String("mine")}); err != nil {
@@ -237,7 +237,7 @@ func TestListBuckets(t *testing.T) {
 func TestConfigurationRefusals(t *testing.T) {
 	d := openDoor(t)
 	d.bucket("bucket")
-	_, stranger := d.user("stranger", "")
+	_, stranger := d.member("stranger", "")
 	ctx := t.Context()
 	calls := map[string]func(c *awss3.Client, b *string) error{
 		"GetBucketVersioning": func(c *awss3.Client, b *string) error {
