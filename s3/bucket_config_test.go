@@ -280,7 +280,7 @@ func TestCORS(t *testing.T) {
 func TestBadDocuments(t *testing.T) {
 	d := openDoor(t)
 	d.bucket("bucket")
-	for _, sub := range []string{"versioning", "tagging", "cors", "object-lock", "encryption", "publicAccessBlock", "ownershipControls", "website",
+	for _, sub := range []string{"versioning", "tagging", "cors", "object-lock", "encryption", "lifecycle", "publicAccessBlock", "ownershipControls", "website",
 		"notification", "logging", "requestPayment", "accelerate"} {
 		for body, code := range map[string]string{
 			"": "MissingRequestBodyError", "x": "MalformedXML", "<a/>": "MalformedXML", "{": "MalformedXML",
@@ -324,4 +324,33 @@ func (d *door) sign(r *http.Request, body string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+func TestBucketLifecycle(t *testing.T) {
+	d := openDoor(t)
+	ctx := t.Context()
+	b := d.bucket("bucket")
+	put := func(r types.LifecycleRule) error {
+		_, err := d.root.PutBucketLifecycleConfiguration(ctx, &awss3.PutBucketLifecycleConfigurationInput{
+			Bucket: &b, LifecycleConfiguration: &types.BucketLifecycleConfiguration{Rules: []types.LifecycleRule{r}}})
+		return err
+	}
+	rule := types.LifecycleRule{ID: aws.String("r"), Status: "Enabled", Filter: &types.LifecycleRuleFilter{Prefix: aws.String("tmp/")},
+		Expiration: &types.LifecycleExpiration{Days: aws.Int32(3)}}
+	_, err := d.root.GetBucketLifecycleConfiguration(ctx, &awss3.GetBucketLifecycleConfigurationInput{Bucket: &b})
+	wantCode(t, "none", err, "NoSuchLifecycleConfiguration")
+	wantCode(t, "put", put(rule), "")
+	bad := rule
+	bad.Expiration = &types.LifecycleExpiration{Days: aws.Int32(0)}
+	wantCode(t, "no days", put(bad), "InvalidArgument")
+	bad.Expiration = nil
+	wantCode(t, "no action", put(bad), "InvalidRequest")
+	got, err := d.root.GetBucketLifecycleConfiguration(ctx, &awss3.GetBucketLifecycleConfigurationInput{Bucket: &b})
+	if err != nil || len(got.Rules) != 1 || aws.ToString(got.Rules[0].Filter.Prefix) != "tmp/" || aws.ToInt32(got.Rules[0].Expiration.Days) != 3 {
+		t.Errorf("%+v %v", got, err)
+	}
+	_, err = d.root.DeleteBucketLifecycle(ctx, &awss3.DeleteBucketLifecycleInput{Bucket: &b})
+	wantCode(t, "delete", err, "")
+	_, err = d.root.GetBucketLifecycleConfiguration(ctx, &awss3.GetBucketLifecycleConfigurationInput{Bucket: &b})
+	wantCode(t, "deleted", err, "NoSuchLifecycleConfiguration")
 }
