@@ -55,6 +55,7 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 	w := u.work(taskCompare, "extents", hallig.DriveID{})
 	t := u.config.Drives.Topology()
 	c := Comparison{Topology: t.Revision}
+	queued := u.queue.additions()
 	w.begin(0, 0)
 	var lo hallig.DataID
 	for {
@@ -75,6 +76,10 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 				u.config.Logger.Warn("a drive's inventory could not be compared", "drive", d.ID, "err", err)
 			}
 		}
+		u.queue.drop(queued, func(id stripeID) bool {
+			in := slices.Compare(id.Data[:], lo[:]) >= 0 && (hi.IsZero() || slices.Compare(id.Data[:], hi[:]) < 0)
+			return in && !covered(spans, id)
+		})
 		if err := u.countUnplaced(ctx, t, spans, &c); err != nil {
 			return c, err
 		}
@@ -91,6 +96,18 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 	})
 	u.settle(c)
 	return c, nil
+}
+
+// covered reports whether a stripe belongs to one of the spans.
+func covered(spans []span, id stripeID) bool {
+	at, _ := slices.BinarySearchFunc(spans, id.Data, func(s span, d hallig.DataID) int { return slices.Compare(s.data[:], d[:]) })
+	for ; at < len(spans) && spans[at].data == id.Data; at++ {
+		s := spans[at]
+		if s.generation == id.Generation && id.Number >= s.first && id.Number-s.first < s.count {
+			return true
+		}
+	}
+	return false
 }
 
 // String is one line for people.

@@ -28,8 +28,10 @@ type item struct {
 	taken   map[int]bool  // those of them that the repair under way knows of
 	due     time.Time
 	tries   int
-	at      int  // place in the heap; -1 while it is being repaired
-	again   bool // reported anew while it was being repaired
+	added   int64 // counts additions
+	at      int   // place in the heap; -1 while it is being repaired
+	again   bool  // reported anew while it was being repaired
+	dropped bool  // not to be tried again: nothing refers to it any more
 }
 
 // A queue holds the stripes to be repaired, each once, by when they are due.
@@ -42,6 +44,7 @@ type queue struct {
 	heap     itemHeap
 	changed  chan struct{} // closed and replaced when something is added or done
 	overflow bool
+	added    int64
 }
 
 func newQueue(now func() time.Time, retry time.Duration) *queue {
@@ -66,7 +69,8 @@ func (q *queue) add(id stripeID, pool hallig.PoolID, index int, suspect bool) bo
 			q.overflow = true
 			return false
 		}
-		it = &item{stripeID: id, pool: pool, due: q.now()}
+		q.added++
+		it = &item{stripeID: id, pool: pool, due: q.now(), added: q.added}
 		q.items[id] = it
 		heap.Push(&q.heap, it)
 		q.signal()
@@ -135,7 +139,7 @@ func (q *queue) done(it *item, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.signal()
-	if ok && !it.again {
+	if ok && !it.again || it.dropped {
 		delete(q.items, it.stripeID)
 		return
 	}
@@ -182,6 +186,32 @@ func (q *queue) hurry() {
 		it.due, it.tries = q.now(), 0
 	}
 	heap.Init(&q.heap)
+	q.signal()
+}
+
+// additions counts the stripes that were added so far.
+func (q *queue) additions() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.added
+}
+
+// drop forgets the stripes that were among the first until additions and that
+// gone says nothing refers to.
+func (q *queue) drop(until int64, gone func(stripeID) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, it := range q.items {
+		if it.added > until || !gone(id) {
+			continue
+		}
+		if it.at < 0 {
+			it.dropped = true
+			continue
+		}
+		heap.Remove(&q.heap, it.at)
+		delete(q.items, id)
+	}
 	q.signal()
 }
 

@@ -316,12 +316,18 @@ func (u *Upkeep) commitExtents(ctx context.Context, v *catalog.Version) error {
 	if err := results[0].Err; err != nil {
 		return fmt.Errorf("commit re-encoded extents: %w", err)
 	}
+	generation := map[hallig.DataID]uint16{}
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	for _, e := range v.Extents {
+		generation[e.Data] = e.Generation
 		delete(u.forced, e.Data)
 		delete(u.tried, e.Data)
 	}
+	u.mu.Unlock()
+	u.queue.drop(u.queue.additions(), func(id stripeID) bool {
+		now, ok := generation[id.Data]
+		return ok && id.Generation != now
+	})
 	return nil
 }
 
