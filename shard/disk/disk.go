@@ -35,7 +35,7 @@ type Config struct {
 	Log      *slog.Logger
 
 	SegmentSize int64 // bytes after which a segment is finished; default 256 MiB, at most 2 GiB
-	MinFree     int64 // bytes of the file system that Put leaves free, for deletions, compaction and the index; default 1 % of it, at most 1 GiB; negative: none
+	MinFree     int64 // bytes of the file system that Put leaves free, for deletions, compaction and the index; default 1 % of it, at least 64 MiB or an eighth, at most 1 GiB; negative: none
 	IndexCache  int64 // bytes of memory for the index's cache; default 16 MiB
 
 	// CompactRatio is the share of dead bytes from which a finished segment is

@@ -169,7 +169,7 @@ func (d *Drive) minFree(total int64) int64 {
 	case d.cfg.MinFree > 0:
 		return d.cfg.MinFree
 	}
-	return min(total/100, 1<<30)
+	return min(max(total/100, min(total/8, 64<<20)), 1<<30)
 }
 
 func (d *Drive) full(err error) {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/shard"
 	"github.com/hallig-cloud/hallig/shard/shardtest"
 )
 
@@ -248,4 +249,79 @@ func drain(t *testing.T, cfg Config, nums []int) {
 	if err := d.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestRealFull fills a small real file system with shards and then, from
+// outside, to the last byte: reads go on, nothing is lost, and the drive comes
+// back by itself when there is space.
+func TestRealFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("A FULL REAL FILE SYSTEM IS NOT TESTED: it takes root")
+	}
+	mnt := t.TempDir()
+	if err := command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", mnt); err != nil {
+		t.Skip("A FULL REAL FILE SYSTEM IS NOT TESTED:", err)
+	}
+	t.Cleanup(func() { _ = command("umount", mnt) })
+	cfg := create(t, Config{Dir: filepath.Join(mnt, "drive"), SegmentSize: 4 << 20, KeepDeletes: -1, CheckEvery: -1})
+	d, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }() // before the umount
+	n := 0
+	for ; n < 10000; n++ {
+		h, body := makeShard(n, 9000)
+		if err = d.Put(t.Context(), h, body); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, hallig.ErrFull) || n < 1000 {
+		t.Fatal(n, err)
+	}
+	wantState(t, d, shard.StateFull)
+	filler := filepath.Join(mnt, "filler")
+	_ = os.WriteFile(filler, make([]byte, 64<<20), 0o600) // fills what is left
+	var gone []int
+	for i := range n {
+		h, _ := makeShard(i, 9000)
+		switch err := d.Delete(t.Context(), h.ID); {
+		case err == nil:
+			gone = append(gone, i)
+		case !errors.Is(err, hallig.ErrFull):
+			t.Fatal(err)
+		}
+		if i == 40 {
+			break
+		}
+	}
+	for i := 41; i < n; i++ {
+		wantShard(t, d, i, 9000)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	d.tend(t.Context())
+	for i := 0; i < n; i += 2 {
+		h, _ := makeShard(i, 9000)
+		if err := d.Delete(t.Context(), h.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.tend(t.Context())
+	wantState(t, d, shard.StateOnline)
+	putShard(t, d, 100_000, 9000)
+	for i := 41; i < n; i += 2 {
+		wantShard(t, d, i, 9000)
+	}
+	for _, i := range gone {
+		h, _ := makeShard(i, 9000)
+		if _, err := d.Stat(t.Context(), h.ID); !errors.Is(err, hallig.ErrNotFound) {
+			t.Fatal("a deleted shard is back:", err)
+		}
+	}
+	t.Logf("%d shards filled it; %d deletions were taken with no space at all", n, len(gone))
 }
