@@ -54,7 +54,9 @@ func eachSetup(b *testing.B, f func(b *testing.B, s *objects.Store, size int)) {
 					bucket(b, m.Store, objects.Bucket{Name: "b"})
 					b.SetBytes(int64(size))
 					b.ReportAllocs()
+					before := cpuSeconds()
 					f(b, m.Store, size)
+					b.ReportMetric((cpuSeconds()-before)/float64(b.N)*1e6, "cpu-µs/op")
 				})
 			}
 		}
