@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/catalog/mem"
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/s3/subresource"
@@ -271,6 +272,38 @@ func TestBacklogSurvivesProcess(t *testing.T) {
 			})
 		})
 	}
+}
+
+// forgetful loses what is stored, as a Notifier would that kept its backlog in
+// memory alone.
+type forgetful struct{ *mem.Catalog }
+
+func (f forgetful) Update(ctx context.Context, changes ...catalog.Change) error {
+	if len(changes) > 0 && changes[0].Kind == catalog.KindTask {
+		return nil
+	}
+	return f.Catalog.Update(ctx, changes...)
+}
+
+// The negative control of TestBacklogSurvivesProcess: without the catalog the
+// backlog is gone.
+func TestBacklogNeedsCatalog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cat := forgetful{records(t)}
+		first := New(Config{Records: cat, Node: "n1", Client: &http.Client{Transport: &receiver{status: 503}}})
+		stop := start(t, first)
+		publish(first, bucket(), 100)
+		time.Sleep(time.Hour)
+		stop()
+		r := &receiver{status: 200}
+		second := New(Config{Records: cat, Node: "n1", Client: &http.Client{Transport: r}})
+		stop = start(t, second)
+		synctest.Wait()
+		stop()
+		if len(r.got()) == 100 {
+			t.Error("the events came from somewhere else than the catalog")
+		}
+	})
 }
 
 func TestBounds(t *testing.T) {
