@@ -14,6 +14,7 @@ import (
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/placement"
 	"github.com/hallig-cloud/hallig/s3"
+	"github.com/hallig-cloud/hallig/s3/accesslog"
 	"github.com/hallig-cloud/hallig/s3/notify"
 )
 
@@ -71,6 +72,10 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 		Records: s.catalog, Node: n.fleet.node.String(), Region: n.cfg.Region, Log: n.cfg.Log, Clock: n.cfg.Now,
 	})
 	s.run(background, n.cfg.Log, "event notifications", s.notify.Run)
+	bucketLogs := accesslog.New(accesslog.Config{
+		Store: s.objects, Region: n.cfg.Region, Account: s.access.Account(), Log: n.cfg.Log, Clock: n.cfg.Now,
+	})
+	s.run(background, n.cfg.Log, "bucket access logs", bucketLogs.Run)
 	requests := &accessLog{w: n.cfg.AccessLog}
 	s.s3 = s3.New(s3.Config{
 		Store: s.objects, Access: s.access, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
@@ -83,6 +88,7 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 		Observe: func(r s3.Record) {
 			n.metrics.record(r)
 			requests.record(r)
+			bucketLogs.Observe(r)
 		},
 	})
 	return s, nil
