@@ -106,6 +106,9 @@ func (e *environment) matchResource(pattern string) bool {
 //
 // Nothing else is allowed.
 func Decide(q Question) error {
+	if q.Identity.User == "" {
+		q.Identity = AnonymousIdentity() // who is not named is nobody, never somebody
+	}
 	e := newEnvironment(&q)
 	refused := func(source string) error {
 		return &Denied{ARN: q.Identity.ARN(), Action: q.Action, Resource: e.resource, Explicit: source != "", Source: source}

@@ -117,6 +117,8 @@ func TestDecide(t *testing.T) {
 			q.ObjectOwner, q.Ownership, q.Policy = id("2"), ObjectWriter, bucketPolicy(t, openGet)
 		}, false},
 		"another's object, deleted": {owner, func(q *Question) { q.ObjectOwner, q.Ownership, q.Action = id("2"), ObjectWriter, "s3:DeleteObject" }, true},
+		"an empty identity":         {Identity{}, func(q *Question) { q.ObjectACL, q.Ownership = members, ObjectWriter }, false},
+		"an empty root":             {Identity{Root: true}, nil, false},
 		"a bucket of nobody":        {anybody, func(q *Question) { q.BucketOwner = "" }, false},
 		"create without a policy":   {alice, func(q *Question) { q.Action, q.Key, q.BucketOwner = "s3:CreateBucket", "", id("2") }, false},
 		"list without a policy":     {alice, func(q *Question) { q.Action, q.Key, q.Bucket, q.BucketOwner = "s3:ListAllMyBuckets", "", "", "" }, false},

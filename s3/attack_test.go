@@ -123,6 +123,9 @@ func (f *field) attacks() map[string]attack {
 func (f *field) outcome(t testing.TB, r s3.Route, body string, a attack) string {
 	t.Helper()
 	got := f.send(t, a.by(t, a.who, f.callOf(r, body)))
+	if got.code == "InvalidRequest" && (got.message == "The value of x-amz-content-sha256 header is invalid." || r.Method == http.MethodHead) && r.Name != "PutObject" && r.Name != "UploadPart" {
+		return "" // a stream where there is no object to stream
+	}
 	if strings.Contains(got.body, canary) {
 		return fmt.Sprintf("%v gives the secret away", got)
 	}
@@ -199,7 +202,11 @@ func TestRightfulCallers(t *testing.T) {
 		"signed stream": streaming("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), "signed stream with trailer": streaming("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
 		"unsigned stream with trailer": streaming("STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
 	} {
-		for _, c := range []call{{method: "GET", path: "/attacked/key"}, {method: "PUT", path: "/attacked/" + name, body: "content"}, {method: "PUT", path: "/attacked/empty " + name}} {
+		calls := []call{{method: "GET", path: "/attacked/key"}, {method: "PUT", path: "/attacked/" + name, body: "content"}, {method: "PUT", path: "/attacked/empty " + name}}
+		if strings.Contains(name, "stream") {
+			calls = calls[1:]
+		}
+		for _, c := range calls {
 			if got := f.send(t, by(t, f.root, c)); got.status != http.StatusOK {
 				t.Errorf("%s %s by %s: %v", c.method, c.path, name, got)
 			}
