@@ -15,7 +15,7 @@ import (
 func (f *field) post(t testing.TB, who caller, fields map[string]string, content string, headers []string, edit ...func(map[string]string)) answer {
 	t.Helper()
 	c := call{method: "POST", path: "/attacked", body: postForm(who, time.Now(), fields, content, edit...), headers: append([]string{"Content-Type", "multipart/form-data; boundary=x"}, headers...)}
-	return f.send(t, c.request(t))
+	return f.attack(t, c.request(t))
 }
 
 // Ceph CVE-2023-43040, RustFS CVE-2026-27607: the conditions of a POST policy
@@ -120,7 +120,7 @@ func TestFormsAreBounded(t *testing.T) {
 		"NUL in the key":   "--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nk\x00\r\n--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nl\r\n--x--\r\n",
 		"nested multipart": "--x\r\nContent-Disposition: form-data; name=\"key\"\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n--y--\r\n--x--\r\n",
 	} {
-		got := f.send(t, call{method: "POST", path: "/attacked", body: body, headers: []string{"Content-Type", "multipart/form-data; boundary=x"}}.request(t))
+		got := f.attack(t, call{method: "POST", path: "/attacked", body: body, headers: []string{"Content-Type", "multipart/form-data; boundary=x"}}.request(t))
 		if got.status < 400 || got.status >= 500 {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -131,7 +131,7 @@ func TestFormsAreBounded(t *testing.T) {
 func TestWebsiteServesThePublicAlone(t *testing.T) {
 	f := openField(t, func(c *s3.Config) { c.Domains = []string{"s3.test"} })
 	put := func(query, body string) {
-		if got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: query, body: body})); got.status >= 300 {
+		if got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: query, body: body})); got.status >= 300 {
 			t.Fatal(got)
 		}
 	}
@@ -140,7 +140,7 @@ func TestWebsiteServesThePublicAlone(t *testing.T) {
 		r := call{method: "GET", path: path}.request(t)
 		r.Host = "attacked.s3-website.s3.test"
 		signWith(t, r, f.root, sum(""), time.Now())
-		return f.send(t, r)
+		return f.attack(t, r)
 	}
 	for _, path := range []string{"/", "/key", "/../vault/secret", "//vault/secret"} {
 		if got := visit(path); got.status < 400 || strings.Contains(got.body, canary) {
@@ -159,13 +159,13 @@ func TestVirtualHostsAreSigned(t *testing.T) {
 	r := call{method: "GET", path: "/key"}.request(t)
 	r.Host = "attacked.s3.test"
 	signWith(t, r, f.root, sum(""), time.Now())
-	if got := f.send(t, r); got.body != canary {
+	if got := f.attack(t, r); got.body != canary {
 		t.Fatal(got)
 	}
 	for _, host := range []string{"vault.s3.test", "attacked.s3.test.evil.test", "s3.test", "ATTACKED.s3.test:80"} {
 		again := r.Clone(t.Context())
 		again.Host = host
-		if got := f.send(t, again); got.status < 400 {
+		if got := f.attack(t, again); got.status < 400 {
 			t.Errorf("%s: %v", host, got)
 		}
 	}

@@ -256,18 +256,18 @@ type answer struct {
 
 func (a answer) String() string { return fmt.Sprintf("%d %s %q", a.status, a.code, a.message) }
 
-// send takes a request over the wire format to the server.
-func (d *door) send(t testing.TB, r *http.Request) answer {
+// attack takes a request over the wire format to the server.
+func (d *door) attack(t testing.TB, r *http.Request) answer {
 	t.Helper()
 	var wire strings.Builder
 	if err := r.Write(&wire); err != nil {
 		t.Fatal(err)
 	}
-	return d.sendRaw(t, wire.String())
+	return d.attackRaw(t, wire.String())
 }
 
-// sendRaw gives the server a request as bytes.
-func (d *door) sendRaw(t testing.TB, wire string) answer {
+// attackRaw gives the server a request as bytes.
+func (d *door) attackRaw(t testing.TB, wire string) answer {
 	t.Helper()
 	in, err := http.ReadRequest(bufio.NewReader(strings.NewReader(wire)))
 	if err != nil {

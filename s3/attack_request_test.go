@@ -50,7 +50,7 @@ func mustBe(t testing.TB, what string, got answer, codes ...string) {
 func (f *field) as(t testing.TB, who caller, method, path string, headers ...string) answer {
 	t.Helper()
 	path, query, _ := strings.Cut(path, "?")
-	return f.send(t, byHeader(t, who, call{method: method, path: path, query: query, headers: headers}))
+	return f.attack(t, byHeader(t, who, call{method: method, path: path, query: query, headers: headers}))
 }
 
 // MinIO CVE-2026-97731, RustFS #7425, VersityGW #2158, SeaweedFS #9121: a
@@ -63,7 +63,7 @@ func TestUnsignedHeaderIsNotHonoured(t *testing.T) {
 		for kind, by := range map[string]mode{"presigned": byQuery, "header": byHeader} {
 			r := by(t, f.root, call{method: "PUT", path: "/attacked/new"})
 			r.Header.Set(name, "vault/secret")
-			got := f.send(t, r)
+			got := f.attack(t, r)
 			mustBe(t, kind+" "+name, got, "AccessDenied")
 			if got.message != "There were headers present in the request which were not signed" || !strings.Contains(got.body, "<HeadersNotSigned>"+strings.ToLower(name)+"</HeadersNotSigned>") {
 				t.Errorf("%s %s: %s", kind, name, got.body)
@@ -102,7 +102,7 @@ func TestTamperedStreamsStoreNothing(t *testing.T) {
 				}
 				if edited := edit(string(body)); edited != string(body) {
 					r.Body = io.NopCloser(strings.NewReader(edited))
-					if got := f.send(t, r); got.status < 400 || got.status >= 500 {
+					if got := f.attack(t, r); got.status < 400 || got.status >= 500 {
 						t.Errorf("%s, %s: %v", kind, how, got)
 					}
 				}
@@ -121,12 +121,12 @@ func TestWrongDigestsStoreNothing(t *testing.T) {
 	f := openField(t)
 	r := byHeader(t, f.root, call{method: "PUT", path: "/attacked/tampered", body: "good"})
 	r.Body = io.NopCloser(strings.NewReader("evil"))
-	mustBe(t, "hash", f.send(t, r), "XAmzContentSHA256Mismatch")
+	mustBe(t, "hash", f.attack(t, r), "XAmzContentSHA256Mismatch")
 	r = byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: "policy=", body: `{"good":1}`})
 	r.Body = io.NopCloser(strings.NewReader(`{"evil":1}`))
-	mustBe(t, "hash of a document", f.send(t, r), "XAmzContentSHA256Mismatch")
+	mustBe(t, "hash of a document", f.attack(t, r), "XAmzContentSHA256Mismatch")
 	for name, value := range map[string]string{"Content-Md5": "AAAAAAAAAAAAAAAAAAAAAA==", "X-Amz-Checksum-Crc32": "AAAAAA==", "X-Amz-Checksum-Sha256": sumBase64("x")} {
-		got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/tampered", body: "good", headers: []string{name, value}}))
+		got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/tampered", body: "good", headers: []string{name, value}}))
 		mustBe(t, name, got, "BadDigest")
 	}
 	mustBe(t, "no object", f.as(t, f.root, "GET", "/attacked/tampered"), "NoSuchKey")
@@ -143,7 +143,7 @@ func TestNoEscalation(t *testing.T) {
 	mustBe(t, "another bucket", f.as(t, f.mallory, "GET", "/vault/secret"), "AccessDenied")
 	mustBe(t, "another bucket's list", f.as(t, f.mallory, "GET", "/vault"), "AccessDenied")
 	// A bucket policy that mallory may write does not lift the deny on mallory.
-	got := f.send(t, byHeader(t, f.mallory, call{method: "PUT", path: "/attacked", query: "policy=",
+	got := f.attack(t, byHeader(t, f.mallory, call{method: "PUT", path: "/attacked", query: "policy=",
 		body: `{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::attacked/key"}}`}))
 	if got.status < 300 {
 		mustBe(t, "with an own bucket policy", f.as(t, f.mallory, "GET", "/attacked/key"), "AccessDenied")
@@ -203,7 +203,7 @@ func TestPathsAreLiteral(t *testing.T) {
 	for _, path := range []string{"/attacked/../vault/secret", "/attacked/./../vault/secret", "//vault/secret", "/attacked//../../vault/secret", "/./vault/secret",
 		"/attacked/../../etc/passwd", "/attacked/..", "/attacked/.", "/..", "/.", "/attacked\\..\\vault\\secret", "/attacked/key/../key", "/attacked/key/"} {
 		for _, method := range []string{"GET", "HEAD", "DELETE"} {
-			got := f.send(t, byHeader(t, f.mallory, call{method: method, path: path}))
+			got := f.attack(t, byHeader(t, f.mallory, call{method: method, path: path}))
 			if strings.Contains(got.body, canary) || got.status >= 500 || method == "GET" && got.status < 400 {
 				t.Errorf("%s %s: %v", method, path, got)
 			}
@@ -218,13 +218,13 @@ func TestPathsAreLiteral(t *testing.T) {
 		}
 		r.URL = u
 		signWith(t, r, f.mallory, sum(""), time.Now())
-		if got := f.send(t, r); got.status < 400 || got.status >= 500 || strings.Contains(got.body, canary) {
+		if got := f.attack(t, r); got.status < 400 || got.status >= 500 || strings.Contains(got.body, canary) {
 			t.Errorf("GET %s: %v", raw, got)
 		}
 	}
 	// What is written under such a key is read under it, and nowhere else.
 	for _, key := range []string{"../vault/secret", "a/../b", "./c", "d//e", "/f", "g/", "..", "h\\i"} {
-		if got := f.send(t, byHeader(t, f.mallory, call{method: "PUT", path: "/attacked/" + key, body: "at " + key})); got.status != http.StatusOK {
+		if got := f.attack(t, byHeader(t, f.mallory, call{method: "PUT", path: "/attacked/" + key, body: "at " + key})); got.status != http.StatusOK {
 			t.Errorf("PUT %q: %v", key, got)
 			continue
 		}
@@ -238,14 +238,14 @@ func TestPathsAreLiteral(t *testing.T) {
 	// DeleteObjects and XML bodies.
 	for _, key := range []string{"../vault/secret", "/vault/secret", "..%2Fvault%2Fsecret", "vault/secret"} {
 		body := "<Delete><Object><Key>" + key + "</Key></Object></Delete>"
-		f.send(t, byHeader(t, f.mallory, f.callOf(s3.Route{Name: "DeleteObjects", Method: "POST", Scope: "BUCKET", Query: []string{"delete"}}, body)))
+		f.attack(t, byHeader(t, f.mallory, f.callOf(s3.Route{Name: "DeleteObjects", Method: "POST", Scope: "BUCKET", Query: []string{"delete"}}, body)))
 	}
 	if got := f.as(t, f.root, "GET", "/vault/secret"); got.body != canary {
 		t.Errorf("after DeleteObjects the vault holds %q", got.body)
 	}
 	for _, key := range []string{"a&#0;b", "a\x00b", "&#xFFFE;"} {
 		body := "<Delete><Object><Key>" + key + "</Key></Object></Delete>"
-		got := f.send(t, byHeader(t, f.root, f.callOf(s3.Route{Name: "DeleteObjects", Method: "POST", Scope: "BUCKET", Query: []string{"delete"}}, body)))
+		got := f.attack(t, byHeader(t, f.root, f.callOf(s3.Route{Name: "DeleteObjects", Method: "POST", Scope: "BUCKET", Query: []string{"delete"}}, body)))
 		mustBe(t, "a NUL in XML", got, "MalformedXML")
 	}
 }
@@ -255,10 +255,10 @@ func TestDeleteObjectsAuthorizesEachKey(t *testing.T) {
 	f := openField(t)
 	f.allow(t, `{"Effect":"Allow","Action":"s3:DeleteObject","Resource":"arn:aws:s3:::attacked/mine/*"}`)
 	for _, key := range []string{"mine/a", "theirs"} {
-		f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/" + key, body: "x"}))
+		f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/" + key, body: "x"}))
 	}
 	body := "<Delete><Object><Key>mine/a</Key></Object><Object><Key>theirs</Key></Object><Object><Key>key</Key></Object></Delete>"
-	f.send(t, byHeader(t, f.mallory, f.callOf(s3.Route{Name: "DeleteObjects", Method: "POST", Scope: "BUCKET", Query: []string{"delete"}}, body)))
+	f.attack(t, byHeader(t, f.mallory, f.callOf(s3.Route{Name: "DeleteObjects", Method: "POST", Scope: "BUCKET", Query: []string{"delete"}}, body)))
 	for key, want := range map[string]string{"mine/a": "NoSuchKey", "theirs": "", "key": ""} {
 		got := f.as(t, f.root, "HEAD", "/attacked/"+key)
 		if (got.status == http.StatusOK) != (want == "") {
@@ -277,7 +277,7 @@ func TestInternalHeadersAreNotTaken(t *testing.T) {
 	for _, name := range internal {
 		headers = append(headers, name, "forged")
 	}
-	got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/forged", body: "x", headers: headers}))
+	got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/forged", body: "x", headers: headers}))
 	if got.status != http.StatusOK {
 		t.Fatal(got)
 	}
@@ -300,7 +300,7 @@ func TestInternalHeadersAreNotTaken(t *testing.T) {
 func TestForwardedHeadersAreNotTrusted(t *testing.T) {
 	f := openField(t)
 	policy := func(network string) {
-		got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: "policy=", body: `{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject",
+		got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: "policy=", body: `{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject",
 			"Resource":"arn:aws:s3:::attacked/*","Condition":{"IpAddress":{"aws:SourceIp":"` + network + `"}}}}`}))
 		if got.status != http.StatusNoContent {
 			t.Fatal(got)
@@ -309,10 +309,10 @@ func TestForwardedHeadersAreNotTrusted(t *testing.T) {
 	policy("10.0.0.0/8")
 	for name, value := range map[string]string{"X-Forwarded-For": "10.1.1.1", "X-Real-Ip": "10.1.1.1", "Forwarded": "for=10.1.1.1", "True-Client-Ip": "10.1.1.1",
 		"Cf-Connecting-Ip": "10.1.1.1", "X-Client-Ip": "10.1.1.1", "X-Amz-Source-Ip": "10.1.1.1", "Aws-Sourceip": "10.1.1.1"} {
-		mustBe(t, name, f.send(t, call{method: "GET", path: "/attacked/key", headers: []string{name, value}}.request(t)), "AccessDenied")
+		mustBe(t, name, f.attack(t, call{method: "GET", path: "/attacked/key", headers: []string{name, value}}.request(t)), "AccessDenied")
 	}
 	policy("192.0.2.0/24")
-	if got := f.send(t, call{method: "GET", path: "/attacked/key"}.request(t)); got.body != canary {
+	if got := f.attack(t, call{method: "GET", path: "/attacked/key"}.request(t)); got.body != canary {
 		t.Errorf("from the right address: %v", got)
 	}
 }
@@ -339,7 +339,7 @@ func TestXMLBombs(t *testing.T) {
 				continue
 			}
 			n++
-			got := f.send(t, byHeader(t, f.root, f.callOf(r, bomb)))
+			got := f.attack(t, byHeader(t, f.root, f.callOf(r, bomb)))
 			if got.status < 400 || got.status >= 500 && got.code != "NotImplemented" {
 				t.Errorf("%s on %s: %v", name, r.Name, got)
 			}
@@ -375,12 +375,12 @@ func TestPartNumbersAreBounded(t *testing.T) {
 	f := openField(t)
 	for _, n := range []string{"0", "10001", "-1", "x", "", "99999999999999999999", "1.5"} {
 		for _, path := range []string{"/attacked/key?uploadId=" + f.upload + "&partNumber=" + n} {
-			got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/key", query: strings.Split(path, "?")[1], body: "x"}))
+			got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/key", query: strings.Split(path, "?")[1], body: "x"}))
 			mustBe(t, "part "+n, got, "InvalidArgument")
 		}
 	}
 	body := "<CompleteMultipartUpload>" + strings.Repeat("<Part><PartNumber>1</PartNumber><ETag>x</ETag></Part>", 10_001) + "</CompleteMultipartUpload>"
-	got := f.send(t, byHeader(t, f.root, call{method: "POST", path: "/attacked/key", query: "uploadId=" + f.upload, body: body}))
+	got := f.attack(t, byHeader(t, f.root, call{method: "POST", path: "/attacked/key", query: "uploadId=" + f.upload, body: body}))
 	if got.status < 400 || got.status >= 500 {
 		t.Errorf("10,001 parts: %v", got)
 	}
@@ -430,7 +430,7 @@ func (d *discard) WriteHeader(status int)      { d.status = status }
 func TestHugeHeadersAreRefused(t *testing.T) {
 	f := openField(t)
 	for name, headers := range map[string][]string{"one": {"X-Amz-Meta-A", strings.Repeat("a", 100_000)}, "another": {"X-Other", strings.Repeat("a", 100_000)}} {
-		got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/k", body: "x", headers: headers}))
+		got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/k", body: "x", headers: headers}))
 		if got.status < 400 || got.status >= 500 {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -439,7 +439,7 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 	for i := range 5000 {
 		many = append(many, fmt.Sprintf("X-Amz-Meta-%d", i), "v")
 	}
-	if got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/k", body: "x", headers: many})); got.status < 400 || got.status >= 500 {
+	if got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/k", body: "x", headers: many})); got.status < 400 || got.status >= 500 {
 		t.Errorf("many: %v", got)
 	}
 }
@@ -460,14 +460,14 @@ func TestOddMethods(t *testing.T) {
 			if method == "CONNECT" {
 				continue // its target is no path
 			}
-			got := f.send(t, byHeader(t, f.root, call{method: method, path: path}))
+			got := f.attack(t, byHeader(t, f.root, call{method: method, path: path}))
 			if got.status < 400 || got.status >= 500 && got.code != "NotImplemented" || strings.Contains(got.body, canary) {
 				t.Errorf("%s %s: %v", method, path, got)
 			}
 		}
 	}
 	// Methods are not overridden by headers or parameters.
-	mustBe(t, "override", f.send(t, call{method: "GET", path: "/attacked/key", headers: []string{"X-Http-Method-Override", "PUT"}}.request(t)), "AccessDenied")
+	mustBe(t, "override", f.attack(t, call{method: "GET", path: "/attacked/key", headers: []string{"X-Http-Method-Override", "PUT"}}.request(t)), "AccessDenied")
 }
 
 // SeaweedFS #8800, RustFS #1659, VersityGW #2288: a conditional write that is
@@ -481,7 +481,7 @@ func TestConditionalWriteHasOneWinner(t *testing.T) {
 		winners := 0
 		for i := range 16 {
 			wg.Go(func() {
-				got := f.send(t, byHeader(t, f.root, call{method: "PUT", path: key, body: fmt.Sprint(i), headers: []string{"If-None-Match", "*"}}))
+				got := f.attack(t, byHeader(t, f.root, call{method: "PUT", path: key, body: fmt.Sprint(i), headers: []string{"If-None-Match", "*"}}))
 				mu.Lock()
 				defer mu.Unlock()
 				if got.status == http.StatusOK {
@@ -508,11 +508,11 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	f.as(t, f.root, "GET", "/attacked/key")
 	f.as(t, f.mallory, "GET", "/attacked/key")
 	f.as(t, caller{f.root.key, "wrong-secret-canary"}, "GET", "/attacked/key")
-	f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/c", body: "x", headers: []string{"X-Amz-Server-Side-Encryption-Customer-Key", customerKey,
+	f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked/c", body: "x", headers: []string{"X-Amz-Server-Side-Encryption-Customer-Key", customerKey,
 		"X-Amz-Server-Side-Encryption-Customer-Algorithm", "AES256", "X-Amz-Server-Side-Encryption-Customer-Key-Md5", "AAAAAAAAAAAAAAAAAAAAAA=="}}))
 	r := byQuery(t, f.root, call{method: "GET", path: "/attacked/key"})
 	signature := r.URL.Query().Get("X-Amz-Signature")
-	f.send(t, r)
+	f.attack(t, r)
 	f.server.Sabotage("GetObject")
 	f.as(t, f.root, "GET", "/attacked/key")
 	text := log.String()
@@ -556,9 +556,9 @@ func TestClockOverTheDoor(t *testing.T) {
 		}
 	}
 	offset = 11 * time.Minute
-	mustBe(t, "a presigned request after its end", f.send(t, byQuery(t, f.root, call{method: "GET", path: "/attacked/key"})), "AccessDenied")
+	mustBe(t, "a presigned request after its end", f.attack(t, byQuery(t, f.root, call{method: "GET", path: "/attacked/key"})), "AccessDenied")
 	offset = -20 * time.Minute
-	mustBe(t, "a presigned request of the future", f.send(t, byQuery(t, f.root, call{method: "GET", path: "/attacked/key"})), "AccessDenied")
+	mustBe(t, "a presigned request of the future", f.attack(t, byQuery(t, f.root, call{method: "GET", path: "/attacked/key"})), "AccessDenied")
 }
 
 // A public policy or ACL opens what it says and no more, and the public access
@@ -566,7 +566,7 @@ func TestClockOverTheDoor(t *testing.T) {
 func TestPublicAccess(t *testing.T) {
 	f := openField(t)
 	put := func(query, body string) answer {
-		return f.send(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: query, body: body}))
+		return f.attack(t, byHeader(t, f.root, call{method: "PUT", path: "/attacked", query: query, body: body}))
 	}
 	document, err := json.Marshal(map[string]any{"Statement": map[string]any{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::attacked/*"}})
 	if err != nil {
@@ -575,7 +575,7 @@ func TestPublicAccess(t *testing.T) {
 	if got := put("policy=", string(document)); got.status != http.StatusNoContent {
 		t.Fatal(got)
 	}
-	anonymous := func(method, path string) answer { return f.send(t, call{method: method, path: path}.request(t)) }
+	anonymous := func(method, path string) answer { return f.attack(t, call{method: method, path: path}.request(t)) }
 	if got := anonymous("GET", "/attacked/key"); got.body != canary {
 		t.Errorf("a public object: %v", got)
 	}

@@ -122,7 +122,7 @@ func (f *field) attacks() map[string]attack {
 // outcome runs one cell; "" is as it must be.
 func (f *field) outcome(t testing.TB, r s3.Route, body string, a attack) string {
 	t.Helper()
-	got := f.send(t, a.by(t, a.who, f.callOf(r, body)))
+	got := f.attack(t, a.by(t, a.who, f.callOf(r, body)))
 	if got.code == "InvalidRequest" && (got.message == "The value of x-amz-content-sha256 header is invalid." || r.Method == http.MethodHead) && r.Name != "PutObject" && r.Name != "UploadPart" {
 		return "" // a stream where there is no object to stream
 	}
@@ -207,20 +207,20 @@ func TestRightfulCallers(t *testing.T) {
 			calls = calls[1:]
 		}
 		for _, c := range calls {
-			if got := f.send(t, by(t, f.root, c)); got.status != http.StatusOK {
+			if got := f.attack(t, by(t, f.root, c)); got.status != http.StatusOK {
 				t.Errorf("%s %s by %s: %v", c.method, c.path, name, got)
 			}
 		}
-		got := f.send(t, byHeader(t, f.root, call{method: "GET", path: "/attacked/" + name}))
+		got := f.attack(t, byHeader(t, f.root, call{method: "GET", path: "/attacked/" + name}))
 		if got.body != "content" {
 			t.Errorf("%s: %q", name, got.body)
 		}
 	}
 	v2 := openField(t, func(c *s3.Config) { c.AllowV2 = true })
-	if got := v2.send(t, byV2(t, v2.root, call{method: "GET", path: "/attacked/key"})); got.status != http.StatusOK {
+	if got := v2.attack(t, byV2(t, v2.root, call{method: "GET", path: "/attacked/key"})); got.status != http.StatusOK {
 		t.Errorf("V2, allowed: %v", got)
 	}
-	if got := v2.send(t, byV2(t, v2.mallory, call{method: "GET", path: "/attacked/key"})); got.code != "AccessDenied" {
+	if got := v2.attack(t, byV2(t, v2.mallory, call{method: "GET", path: "/attacked/key"})); got.code != "AccessDenied" {
 		t.Errorf("V2, no rights: %v", got)
 	}
 }
