@@ -100,6 +100,20 @@ func (f *fleet) writable(id hallig.DriveID) bool {
 	return d != nil && d.Status().State == shard.StateOnline && !f.failing.holds(id)
 }
 
+// full reports whether all the active drives that can be reached are full.
+func (f *fleet) full(t *placement.Topology) bool {
+	n := 0
+	for _, x := range t.Drives {
+		if d := f.drives.Drive(x.ID); d != nil && x.State == placement.DriveActive {
+			if d.Status().State != shard.StateFull {
+				return false
+			}
+			n++
+		}
+	}
+	return n > 0
+}
+
 // readable reports whether reads of the drive are likely to succeed.
 func (f *fleet) readable(id hallig.DriveID) bool {
 	d := f.drives.Drive(id)

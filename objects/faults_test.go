@@ -242,6 +242,27 @@ func TestDriveLeavesInMidBody(t *testing.T) {
 	}
 }
 
+// With every drive full writes say so, and reads go on.
+func TestEveryDriveFull(t *testing.T) {
+	m := objectstest.NewMesh(t, objectstest.Options{Drives: 3})
+	bucket(t, m.Store, objects.Bucket{Name: "b"})
+	data := body(1, 5000)
+	v := put(t, m.Store, "b", "k", data)
+	for _, id := range m.Drives.IDs() {
+		m.Drives.Mem(id).SetState(shard.StateFull, "test")
+	}
+	_, err := m.Store.Put(context.Background(), objects.PutRequest{Bucket: "b", Key: "k", Body: bytes.NewReader(data), Size: -1})
+	if !errors.Is(err, hallig.ErrFull) {
+		t.Errorf("%v", err)
+	}
+	if got, err := get(m.Store, v, 0, -1); err != nil || !bytes.Equal(got, data) {
+		t.Error(err)
+	}
+	if _, err := m.Store.Delete(context.Background(), "b", objects.DeleteRequest{Key: "k"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // triggered does something once after so many bytes.
 type triggered struct {
 	io.Reader

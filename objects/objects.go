@@ -139,6 +139,9 @@ func (s *Store) poolWithout(ctx context.Context, b *Bucket, class placement.Clas
 	left := s.fleet.usable(t, exclude)
 	p, err := s.pools.forWrite(ctx, left, left != t, survive, class)
 	if err != nil {
+		if s.fleet.full(t) {
+			err = fmt.Errorf("every drive is full: delete something or add drives: %w: %w", hallig.ErrFull, err)
+		}
 		return nil, fmt.Errorf("choose a pool for bucket %s: %w", b.Name, err)
 	}
 	return p, nil
