@@ -195,6 +195,27 @@ func TestCopySourceIsAuthorized(t *testing.T) {
 	mustBe(t, "with rights on both", f.as(t, f.mallory, "PUT", "/attacked/stolen", "X-Amz-Copy-Source", "vault/secret"), "")
 }
 
+// SDKs put headers in a presigned query; a signed copy source there is a copy,
+// with its source authorized, and an unsigned one is nothing.
+func TestHoistedCopySource(t *testing.T) {
+	f := openField(t)
+	f.allow(t, onAttacked)
+	presigned := func(who caller, source string) *http.Request {
+		return byQuery(t, who, call{method: "PUT", path: "/attacked/hoisted", query: "x-amz-copy-source=" + source})
+	}
+	mustBe(t, "another's source", f.attack(t, presigned(f.mallory, "vault%2Fsecret")), "AccessDenied")
+	r := presigned(f.mallory, "attacked%2Fkey")
+	r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "attacked%2Fkey", "vault%2Fsecret", 1)
+	mustBe(t, "a changed source", f.attack(t, r), "SignatureDoesNotMatch")
+	mustBe(t, "no signature", f.attack(t, call{method: "PUT", path: "/attacked/hoisted", query: "x-amz-copy-source=attacked%2Fkey"}.request(t)), "AccessDenied")
+	mustBe(t, "a false signature", f.attack(t, call{method: "PUT", path: "/attacked/hoisted", query: "X-Amz-Signature=x&x-amz-copy-source=attacked%2Fkey"}.request(t)), "AuthorizationQueryParametersError")
+	mustBe(t, "nothing is copied", f.as(t, f.root, "GET", "/attacked/hoisted"), "NoSuchKey")
+	mustBe(t, "by right", f.attack(t, presigned(f.mallory, "attacked%2Fkey")), "")
+	if got := f.as(t, f.root, "GET", "/attacked/hoisted"); got.body != canary {
+		t.Errorf("the copy holds %q", got.body)
+	}
+}
+
 // SeaweedFS CVE-2026-58372, MinIO CVE-2026-42600, RustFS CVE-2025-68705: a path
 // is taken for another than the one that was authorized.
 func TestPathsAreLiteral(t *testing.T) {

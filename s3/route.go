@@ -145,7 +145,7 @@ func (rt *router) find(method string, sc scope, query url.Values, header http.He
 }
 
 func (op *operation) selected(query url.Values, header http.Header) bool {
-	if op.header != "" && !headerPresent(header, op.header) {
+	if op.header != "" && !headerPresent(header, op.header) && !hoisted(query, op.header) {
 		return false
 	}
 	for _, sel := range op.query {
@@ -155,6 +155,21 @@ func (op *operation) selected(query url.Values, header http.Header) bool {
 		}
 	}
 	return true
+}
+
+// hoisted reports whether a presigned query holds a header in the place of a
+// parameter, as some SDKs put it; package sigv4 sets the header once it has
+// verified the signature.
+func hoisted(query url.Values, name string) bool {
+	if !query.Has("X-Amz-Signature") {
+		return false
+	}
+	for parameter := range query {
+		if strings.EqualFold(parameter, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func headerPresent(h http.Header, name string) bool {
