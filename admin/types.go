@@ -22,6 +22,7 @@ type Status struct {
 	Mirrors  []Mirror  `json:"mirrors"` // of the catalog and the key file
 	Keyring  Keyring   `json:"keyring"`
 	Tasks    []Task    `json:"tasks"`  // background work
+	Export   *Export   `json:"export,omitempty"` // the newest since the start
 	Events   []Event   `json:"events"` // the newest things that happened, newest first
 	Totals   Totals    `json:"totals"`
 }
@@ -232,8 +233,7 @@ type Webhook struct {
 
 // Export describes a sealed export of the catalog.
 type Export struct {
-	Path    string    `json:"path"`
-	At      time.Time `json:"at"`
-	Size    int64     `json:"size"`
-	Entries int64     `json:"entries"`
+	Path string    `json:"path"`
+	At   time.Time `json:"at"`
+	Size int64     `json:"size"`
 }

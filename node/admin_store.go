@@ -12,6 +12,7 @@ import (
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/shard/disk"
 )
 
 // services returns what runs, or why nothing does.
@@ -186,7 +187,7 @@ func (n *Node) AddDrive(ctx context.Context, path string) (admin.Drive, error) {
 	if slices.ContainsFunc(n.fleet.snapshot(), func(d drive) bool { return d.path == path }) {
 		return admin.Drive{}, fmt.Errorf("%s is a drive of this node already: %w", path, hallig.ErrExists)
 	}
-	if err := n.fleet.create(ctx, path); err != nil {
+	if err := n.adopt(ctx, path); err != nil {
 		return admin.Drive{}, err
 	}
 	id := n.identity.change(func(id *Identity) { id.Drives = n.fleet.paths() })
@@ -203,6 +204,24 @@ func (n *Node) AddDrive(ctx context.Context, path string) (admin.Drive, error) {
 	}
 	n.events.add("info", fmt.Sprintf("drive %s at %s was added", d.id.String()[:8], d.path))
 	return describeDrive(d, t, false), nil
+}
+
+// adopt opens a drive of this node that was taken out or lost and is back, or
+// makes the directory a new one. Shards never change under their ids, so what
+// an old drive still holds is right, and what is no longer needed is swept.
+func (n *Node) adopt(ctx context.Context, path string) error {
+	id, err := disk.ReadIdentity(n.cfg.FS, path)
+	switch {
+	case errors.Is(err, hallig.ErrNotFound):
+		return n.fleet.create(ctx, path)
+	case err != nil:
+		return err
+	case id.Mesh != n.fleet.mesh || id.Node != n.fleet.node:
+		return fmt.Errorf("%s is a drive of node %s in mesh %s: %w", path, id.Node, id.Mesh, hallig.ErrForeign)
+	case n.fleet.Drive(id.Drive) != nil:
+		return fmt.Errorf("%s is a copy of a drive that this node uses: %w", path, hallig.ErrForeign)
+	}
+	return n.fleet.open(ctx, id.Drive, path)
 }
 
 // ReplaceDrive implements admin.Drives: the new drive joins first, then the old

@@ -3,25 +3,9 @@ package node
 import (
 	"context"
 
-	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/admin"
 	"github.com/hallig-cloud/hallig/s3/notify"
 )
-
-// StartScrub implements admin.Work.
-func (n *Node) StartScrub(ctx context.Context) (admin.Task, error) {
-	return admin.Task{}, hallig.ErrUnsupported
-}
-
-// Export implements admin.Work.
-func (n *Node) Export(ctx context.Context, name string) (admin.Export, error) {
-	return admin.Export{}, hallig.ErrUnsupported
-}
-
-// RestoreCatalog rebuilds a stopped node's catalog from an export.
-func RestoreCatalog(ctx context.Context, cfg Config, file string, force bool) (admin.Export, error) {
-	return admin.Export{}, hallig.ErrUnsupported
-}
 
 // Webhooks implements admin.Work.
 func (n *Node) Webhooks(ctx context.Context) ([]admin.Webhook, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"time"
@@ -218,4 +219,35 @@ func (n *Node) mendKeys() {
 		n.cfg.Log.Error("copies of the key file cannot be read", "err", err)
 	}
 	n.mendKeyFiles(found)
+}
+
+// isMirror reports whether a drive holds a mirror that is current.
+func (n *Node) isMirror(s *services, drive string) bool {
+	for _, m := range s.catalog.Status().Mirrors {
+		if m.Dir == path.Join(drive, catalogDir) && m.Current {
+			return true
+		}
+	}
+	return false
+}
+
+// dropMirror gives up the mirror on a drive that goes: its directory gets
+// another name, which the catalog notices within seconds.
+func (n *Node) dropMirror(drive string) error {
+	dir := path.Join(drive, catalogDir)
+	if err := n.cfg.FS.Rename(dir, dir+".removed"); err != nil {
+		return fmt.Errorf("give up the mirror of the catalog: %w", err)
+	}
+	return n.cfg.FS.SyncDir(drive)
+}
+
+// forgetKeys removes the key file from a drive that goes.
+func (n *Node) forgetKeys(drive string) {
+	err := n.cfg.FS.Remove(path.Join(drive, keyfile.Name))
+	if err == nil {
+		err = n.cfg.FS.SyncDir(drive)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.cfg.Log.Error("the key file could not be removed from a drive that goes: do not give the disk away", "path", drive, "err", err)
+	}
 }

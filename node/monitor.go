@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hallig-cloud/hallig"
@@ -67,6 +68,7 @@ func (n *Node) lookAtDrives(ctx context.Context) {
 			n.declareLost(ctx, d, since)
 		}
 	}
+	n.finishDrains(ctx)
 	if changed {
 		n.fleet.watch.tell()
 		n.keepMirrors()
@@ -104,15 +106,21 @@ func (n *Node) comeBack(ctx context.Context, d drive) bool {
 	if err != nil || id.Drive != d.id || id.Mesh != n.fleet.mesh || id.Node != n.fleet.node {
 		return false
 	}
-	if t, ok := n.fleet.Topology().Drive(d.id); ok && t.State == placement.DriveLost {
-		return false // declared lost: it must be emptied and added anew
-	}
 	if d.store != nil && n.cfg.Now().Sub(d.since) < 10*n.cfg.WatchEvery {
 		return false // a failing drive is not opened again in a tight loop
 	}
 	if err := n.fleet.reopen(ctx, d); err != nil {
 		n.cfg.Log.Debug("drive cannot be opened again", "drive", d.id.String(), "err", err)
 		return false
+	}
+	if s := n.store.Load(); s != nil { // one that was declared lost is active again
+		id := n.identity.get()
+		t, err := changeTopology(ctx, s.catalog, func(t *placement.Topology) (bool, error) { return n.join(t, id), nil })
+		if err != nil {
+			n.cfg.Log.Error("the drive is back, and the topology could not be changed", "drive", d.id.String(), "err", err)
+			return false
+		}
+		n.fleet.setTopology(t)
 	}
 	n.events.add("info", fmt.Sprintf("drive %s at %s is back", d.id.String()[:8], d.path))
 	n.cfg.Log.Info("drive is back", "drive", d.id.String(), "path", d.path)
@@ -150,4 +158,52 @@ func (n *Node) declareLost(ctx context.Context, d drive, after time.Duration) {
 		n.cfg.Log.Error("drive declared lost; rebuilding its contents on the others", "drive", d.id.String(), "path", d.path)
 		n.fleet.setTopology(t)
 	}
+}
+
+// finishDrains takes drives out for good that were drained or declared lost,
+// once a comparison of every drive has found that nothing needs them any more.
+func (n *Node) finishDrains(ctx context.Context) {
+	s := n.store.Load()
+	if s == nil {
+		return
+	}
+	u, t := s.upkeep.Load(), n.fleet.Topology()
+	if u == nil || u.Settled() < t.Revision {
+		return
+	}
+	for _, x := range t.Drives {
+		if x.State == placement.DriveActive || x.Node != n.fleet.node {
+			continue
+		}
+		if err := n.takeOut(ctx, s, x); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Error("a drive could not be taken out; it is tried again", "drive", x.ID.String(), "err", err)
+		}
+	}
+}
+
+// takeOut removes a drive from the topology and from the node's memory. A
+// mirror of the catalog on it is given up first.
+func (n *Node) takeOut(ctx context.Context, s *services, x placement.Drive) error {
+	path, known := n.fleet.paths()[x.ID]
+	if known && !n.fleet.isGone(x.ID) {
+		if n.isMirror(s, path) {
+			return n.dropMirror(path)
+		}
+		n.forgetKeys(path)
+	}
+	t, err := changeTopology(ctx, s.catalog, func(t *placement.Topology) (bool, error) {
+		before := len(t.Drives)
+		t.Drives = slices.DeleteFunc(t.Drives, func(d placement.Drive) bool { return d.ID == x.ID })
+		return len(t.Drives) < before, nil
+	})
+	if err != nil {
+		return err
+	}
+	n.fleet.setTopology(t)
+	n.fleet.forget(x.ID)
+	n.identity.change(func(id *Identity) { delete(id.Drives, x.ID) })
+	n.saveIdentity()
+	n.events.add("info", fmt.Sprintf("drive %s at %s is out: nothing that is stored needs it", x.ID.String()[:8], path))
+	n.cfg.Log.Info("drive is out", "drive", x.ID.String(), "path", path)
+	return nil
 }

@@ -46,13 +46,16 @@ type Node struct {
 	s3    listener
 	admin listener
 
-	store    atomic.Pointer[services] // nil until the keyring is open and everything runs
-	tend     chan struct{}            // wakes tendMirrors
-	saving   sync.Mutex               // held while the identity is written
-	draining atomic.Bool
-	unlocked chan struct{} // closed when the keyring opens
-	unlock   sync.Once
-	fatal    chan error // what ends a node that serves
+	store      atomic.Pointer[services] // nil until the keyring is open and everything runs
+	tend       chan struct{}            // wakes tendMirrors
+	saving     sync.Mutex               // held while the identity is written
+	scrub      scrubbing
+	lastExport atomic.Pointer[admin.Export]
+	inFlight   atomic.Int64 // S3 requests
+	draining   atomic.Bool
+	unlocked   chan struct{} // closed when the keyring opens
+	unlock     sync.Once
+	fatal      chan error // what ends a node that serves
 }
 
 // New checks a configuration. Nothing is read or written before Run.
@@ -253,6 +256,8 @@ func (n *Node) serveS3(w http.ResponseWriter, r *http.Request) {
 			`<Error><Code>ServiceUnavailable</Code><Message>Service is unable to handle request.</Message></Error>`))
 		return
 	}
+	n.inFlight.Add(1)
+	defer n.inFlight.Add(-1)
 	s.s3.ServeHTTP(w, r)
 }
 

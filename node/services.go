@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/access"
@@ -16,6 +17,7 @@ import (
 	"github.com/hallig-cloud/hallig/s3"
 	"github.com/hallig-cloud/hallig/s3/accesslog"
 	"github.com/hallig-cloud/hallig/s3/notify"
+	"github.com/hallig-cloud/hallig/upkeep"
 )
 
 // services are what runs once the keyring is open. They are built in the order
@@ -26,20 +28,23 @@ type services struct {
 	access  *access.Service
 	objects *objects.Store
 	notify  *notify.Notifier
+	upkeep  atomic.Pointer[upkeep.Upkeep]
+	logs    *accesslog.Log
 	s3      *s3.Server
 
 	first             bool
 	accessKey, secret string // of the root user, with first
 
-	stop context.CancelFunc
-	work sync.WaitGroup // ends after stop
+	background context.Context // ends with stop
+	stop       context.CancelFunc
+	work       sync.WaitGroup // ends after stop
 }
 
 // startServices builds and starts everything above the drives and the keyring.
 func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	s = &services{session: hallig.NewID()}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
+	s.background, s.stop = background, stop
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -63,7 +68,7 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	}
 	s.objects, err = objects.New(objects.Config{
 		Catalog: s.catalog, Drives: n.fleet, Keys: n.keys.ring, Mesh: n.fleet.mesh, Node: n.fleet.node,
-		Session: s.session, Logger: n.cfg.Log, Now: n.cfg.Now,
+		Session: s.session, Logger: n.cfg.Log, Now: n.cfg.Now, Damage: s.damage,
 	})
 	if err != nil {
 		return s, fmt.Errorf("object path: %w", err)
@@ -72,23 +77,21 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 		Records: s.catalog, Node: n.fleet.node.String(), Region: n.cfg.Region, Log: n.cfg.Log, Clock: n.cfg.Now,
 	})
 	s.run(background, n.cfg.Log, "event notifications", s.notify.Run)
-	bucketLogs := accesslog.New(accesslog.Config{
-		Store: s.objects, Region: n.cfg.Region, Account: s.access.Account(), Log: n.cfg.Log, Clock: n.cfg.Now,
-	})
-	s.run(background, n.cfg.Log, "bucket access logs", bucketLogs.Run)
+	s.logs = accesslog.New(accesslog.Config{Store: s.objects, Region: n.cfg.Region, Account: s.access.Account(), Log: n.cfg.Log, Clock: n.cfg.Now})
+	s.run(background, n.cfg.Log, "server access logs", s.logs.Run)
+	if err = n.startUpkeep(background, s); err != nil {
+		return s, err
+	}
 	requests := &accessLog{w: n.cfg.AccessLog}
 	s.s3 = s3.New(s3.Config{
 		Store: s.objects, Access: s.access, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
 		Notifications: s.notify,
-		Events: func(ctx context.Context, e objects.Event) {
-			if err := s.notify.Object(ctx, s.objects, e); err != nil {
-				n.cfg.Log.WarnContext(ctx, "event was not published", "event", e.Name, "bucket", e.Bucket, "err", err)
-			}
-		},
+		Events:        func(ctx context.Context, e objects.Event) { n.publish(ctx, s, e) },
+		AllowV2:       n.cfg.SigV2,
 		Observe: func(r s3.Record) {
 			n.metrics.record(r)
 			requests.record(r)
-			bucketLogs.Observe(r)
+			s.logs.Observe(r)
 		},
 	})
 	return s, nil

@@ -56,7 +56,7 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 		Version: n.cfg.Version, State: n.state(), Mesh: id.Mesh.String(), Node: id.Node.String(),
 		Provider: id.Provider, Site: id.Site, Data: n.cfg.Data, S3: n.s3.addr(), Admin: n.admin.addr(), Started: n.started.UTC(),
 		Promise: admin.Promise{Survive: string(survive), Holds: holds, Says: says},
-		Drives:  n.driveList(), Mirrors: n.mirrors(), Tasks: n.tasks(), Events: n.events.newest(),
+		Drives:  n.driveList(), Mirrors: n.mirrors(), Tasks: n.tasks(), Events: n.events.newest(), Export: n.lastExport.Load(),
 	}
 	var err error
 	if st.Keyring, err = n.Keyring(ctx); err != nil {
@@ -106,6 +106,3 @@ func describeDrive(d drive, t *placement.Topology, mirror bool) admin.Drive {
 	}
 	return x
 }
-
-// tasks lists background work.
-func (n *Node) tasks() []admin.Task { return []admin.Task{} }

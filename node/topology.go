@@ -84,6 +84,9 @@ func (n *Node) join(t *placement.Topology, id Identity) bool {
 			changed = true
 			continue
 		}
+		if x := &t.Drives[i]; x.State == placement.DriveLost && d.store != nil {
+			x.State, changed = placement.DriveActive, true // back after all
+		}
 		if x := &t.Drives[i]; x.Provider != id.Provider || x.Site != id.Site {
 			x.Provider, x.Site, changed = id.Provider, id.Site, true
 		}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -161,7 +160,7 @@ func (m *mirror) open(p string, db **pebble.DB) error {
 }
 
 // guard runs fn in a goroutine of its own and sends its error. Pebble answers a
-// failed log write with Fatalf, which ends that goroutine and fails the mirror
+// failed log write with Fatalf, which holds that goroutine and fails the mirror
 // instead of ending the process; nothing is then sent.
 func (m *mirror) guard(fn func() error, errs chan<- error) {
 	go func() {
@@ -280,8 +279,10 @@ func removeAll(f vfs.FS, dir string) error { return pebblefs.New(f).RemoveAll(di
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// pebbleLogger passes Pebble's messages on. Its Fatalf fails the mirror and
-// ends the calling goroutine: a process with other mirrors goes on.
+// pebbleLogger passes Pebble's messages on. Its Fatalf fails the mirror and holds
+// the calling goroutine for good: a process with other mirrors goes on. Ending
+// it (runtime.Goexit) would run Pebble's deferred unlocks, of mutexes that it does
+// not hold just then (rotateWAL, flush), which ends the process.
 type pebbleLogger struct {
 	m   *mirror
 	log *slog.Logger
@@ -301,5 +302,5 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 		}
 	}
 	l.m.fail(err)
-	runtime.Goexit()
+	select {} // see above
 }

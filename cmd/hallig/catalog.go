@@ -23,7 +23,7 @@ func (e *catalogExportCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 		return err
 	}
 	return show(c, std, x, func(t *table) {
-		t.line("%s: %s, %s, sealed under the root key. Keep a copy elsewhere.", x.Path, bytes(x.Size), plural(x.Entries, "record"))
+		t.line("%s: %s, sealed under the root key. Keep a copy of it, and of the key file, elsewhere.", x.Path, bytes(x.Size))
 	})
 }
 
@@ -42,6 +42,6 @@ func (r *catalogRestoreCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 		return err
 	}
 	return show(c, std, x, func(t *table) {
-		t.line("%s restored. Start the node and run `hallig scrub start`.", plural(x.Entries, "record"))
+		t.line("Restored from %s of %s. Start the node and run `hallig scrub start`.", x.Path, when(x.At))
 	})
 }
