@@ -21,9 +21,9 @@ type Status struct {
 	Drives   []Drive   `json:"drives"`
 	Mirrors  []Mirror  `json:"mirrors"` // of the catalog and the key file
 	Keyring  Keyring   `json:"keyring"`
-	Tasks    []Task    `json:"tasks"`  // background work
+	Tasks    []Task    `json:"tasks"`            // background work
 	Export   *Export   `json:"export,omitempty"` // the newest since the start
-	Events   []Event   `json:"events"` // the newest things that happened, newest first
+	Events   []Event   `json:"events"`           // the newest things that happened, newest first
 	Totals   Totals    `json:"totals"`
 }
 
