@@ -119,7 +119,9 @@ func (n *Node) mirrors() []admin.Mirror {
 				x.KeyFile = err == nil
 			}
 		}
-		out = append(out, x)
+		if x.Drive != "" { // one on a drive that is out is no mirror any more
+			out = append(out, x)
+		}
 	}
 	return out
 }
