@@ -1,12 +1,15 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
@@ -86,11 +89,11 @@ func (q *request) prepareRead(ctx context.Context) (reading, error) {
 		q.setVersion(b, v)
 		return p, err
 	}
-	checksum, err := p.choose(q.header("Range"), number)
+	checksum, err := p.choose(q.wantedRange(v), number)
 	if err != nil {
 		return p, err
 	}
-	q.describe(b, v)
+	q.describe(ctx, b, v)
 	if p.status == http.StatusPartialContent {
 		q.set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", p.part.first, p.part.last(), v.Size))
 	}
@@ -105,6 +108,19 @@ func (q *request) prepareRead(ctx context.Context) (reading, error) {
 	}
 	q.w.Header().Set("Content-Length", itoa(p.part.length))
 	return p, nil
+}
+
+// wantedRange returns the Range header, "" if an If-Range says that the client
+// has bytes of another version and so wants the whole.
+func (q *request) wantedRange(v *catalog.Version) string {
+	if has := q.header("If-Range"); has != "" {
+		t, err := http.ParseTime(has)
+		dated := err == nil && t.Equal(v.Modified.Truncate(time.Second))
+		if !dated && strings.Trim(has, `"`) != v.ETag {
+			return ""
+		}
+	}
+	return q.header("Range")
 }
 
 // choose settles which bytes are read and which checksum speaks of them: the
@@ -204,13 +220,14 @@ func (q *request) find(ctx context.Context, b *objects.Bucket) (*catalog.Version
 	return nil, fail("NoSuchKey").With("Key", q.key)
 }
 
-// describe sets the headers that tell of a version.
-func (q *request) describe(b *objects.Bucket, v *catalog.Version) {
+// describe sets the headers that tell of a version. Tags and locks have
+// permissions of their own.
+func (q *request) describe(ctx context.Context, b *objects.Bucket, v *catalog.Version) {
 	q.set("Accept-Ranges", "bytes")
 	q.set("Last-Modified", httpTime(v.Modified))
 	q.set("ETag", quote(v.ETag))
 	q.setVersion(b, v)
-	q.set("Content-Type", v.ContentType)
+	q.set("Content-Type", cmp.Or(v.ContentType, defaultContentType))
 	q.set("Cache-Control", v.CacheControl)
 	q.set("Content-Disposition", v.ContentDisposition)
 	q.set("Content-Encoding", v.ContentEncoding)
@@ -221,14 +238,14 @@ func (q *request) describe(b *objects.Bucket, v *catalog.Version) {
 	for name, value := range v.Metadata {
 		q.w.Header()[metaPrefix+name] = []string{encodeMetadata(value)} // as stored: S3 answers in lower case
 	}
-	if n := len(v.Tags); n > 0 {
+	if n := len(v.Tags); n > 0 && q.permit(ctx, "s3:GetObjectTagging") == nil {
 		q.set("x-amz-tagging-count", itoa(n))
 	}
-	if v.Retention.Mode != "" {
+	if v.Retention.Mode != "" && q.permit(ctx, "s3:GetObjectRetention") == nil {
 		q.set("x-amz-object-lock-mode", v.Retention.Mode)
 		q.set("x-amz-object-lock-retain-until-date", isoTime(v.Retention.Until))
 	}
-	if v.LegalHold {
+	if v.LegalHold && q.permit(ctx, "s3:GetObjectLegalHold") == nil {
 		q.set("x-amz-object-lock-legal-hold", "ON")
 	}
 	q.setEncryption(v.Encryption)

@@ -28,6 +28,9 @@ func (s *Server) putObject(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
+	if w.lock.given && claimed.md5 == nil && claimed.algorithm == nil {
+		return invalidRequest("Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters")
+	}
 	cond, err := writePrecondition(q.r.Header)
 	if err != nil {
 		return err
