@@ -78,6 +78,7 @@ func (d *door) client(key, secret string, edit ...func(*awss3.Options)) *awss3.C
 	return awss3.New(awss3.Options{
 		Region: "us-east-1", Credentials: c, BaseEndpoint: &d.url, UsePathStyle: true,
 		RetryMaxAttempts: 1, HTTPClient: http.DefaultClient,
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 	}, edit...)
 }
 
