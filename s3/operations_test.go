@@ -23,8 +23,8 @@ import (
 
 var ctx = context.Background()
 
-// wantCode fails unless err is the S3 error of that code and status.
-func wantCode(t testing.TB, err error, status int, code string) {
+// wantError fails unless err is the S3 error of that code and status.
+func wantError(t testing.TB, err error, status int, code string) {
 	t.Helper()
 	var api smithy.APIError
 	var resp *smithyhttp.ResponseError
@@ -91,15 +91,15 @@ func TestRangesAndParts(t *testing.T) {
 		}
 	}
 	_, _, err := d.get(b, "k", func(in *awss3.GetObjectInput) { in.Range = aws.String("bytes=10-") })
-	wantCode(t, err, 416, "InvalidRange")
+	wantError(t, err, 416, "InvalidRange")
 	_, out, err := d.get(b, "k", func(in *awss3.GetObjectInput) { in.PartNumber = aws.Int32(1) })
 	if err != nil || aws.ToString(out.ContentRange) != "bytes 0-9/10" || out.PartsCount != nil {
 		t.Errorf("part 1 of a plain object: %+v %v", out, err)
 	}
 	_, _, err = d.get(b, "k", func(in *awss3.GetObjectInput) { in.PartNumber = aws.Int32(2) })
-	wantCode(t, err, 416, "InvalidPartNumber")
+	wantError(t, err, 416, "InvalidPartNumber")
 	_, _, err = d.get(b, "k", func(in *awss3.GetObjectInput) { in.PartNumber = aws.Int32(10001) })
-	wantCode(t, err, 400, "InvalidArgument")
+	wantError(t, err, 400, "InvalidArgument")
 }
 
 func TestConditionalWritesHaveOneWinner(t *testing.T) {
@@ -142,10 +142,10 @@ func TestConditionsOfWrites(t *testing.T) {
 		_, err := d.root.PutObject(ctx, in)
 		return err
 	}
-	wantCode(t, put("k", func(in *awss3.PutObjectInput) { in.IfNoneMatch = aws.String("*") }), 412, "PreconditionFailed")
-	wantCode(t, put("k", func(in *awss3.PutObjectInput) { in.IfMatch = aws.String("other") }), 412, "PreconditionFailed")
-	wantCode(t, put("none", func(in *awss3.PutObjectInput) { in.IfMatch = etag }), 404, "NoSuchKey")
-	wantCode(t, put("k", func(in *awss3.PutObjectInput) { in.IfNoneMatch = etag }), 501, "NotImplemented")
+	wantError(t, put("k", func(in *awss3.PutObjectInput) { in.IfNoneMatch = aws.String("*") }), 412, "PreconditionFailed")
+	wantError(t, put("k", func(in *awss3.PutObjectInput) { in.IfMatch = aws.String("other") }), 412, "PreconditionFailed")
+	wantError(t, put("none", func(in *awss3.PutObjectInput) { in.IfMatch = etag }), 404, "NoSuchKey")
+	wantError(t, put("k", func(in *awss3.PutObjectInput) { in.IfNoneMatch = etag }), 501, "NotImplemented")
 	if body, _, _ := d.get(b, "k"); body != "one" {
 		t.Fatalf("a refused write changed the object to %q", body)
 	}
@@ -153,9 +153,9 @@ func TestConditionsOfWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("k"), IfMatch: etag})
-	wantCode(t, err, 412, "PreconditionFailed")
+	wantError(t, err, 412, "PreconditionFailed")
 	_, err = d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("k"), IfMatchSize: aws.Int64(99)})
-	wantCode(t, err, 412, "PreconditionFailed")
+	wantError(t, err, 412, "PreconditionFailed")
 	if _, err = d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("k"), IfMatchSize: aws.Int64(3)}); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestConditionsOfReads(t *testing.T) {
 	b := d.bucket("reads")
 	etag := d.put(b, "k", "one").ETag
 	_, _, err := d.get(b, "k", func(in *awss3.GetObjectInput) { in.IfMatch = aws.String("x") })
-	wantCode(t, err, 412, "PreconditionFailed")
+	wantError(t, err, 412, "PreconditionFailed")
 	resp := d.raw(http.MethodGet, "/reads/k", nil, map[string]string{"If-None-Match": *etag})
 	if resp.status != 304 || resp.body != "" || resp.header.Get("ETag") != *etag || resp.header.Get("Last-Modified") == "" {
 		t.Errorf("304: %+v", resp)
@@ -308,11 +308,11 @@ func TestLists(t *testing.T) {
 		t.Errorf("max-keys=0: %+v", none)
 	}
 	_, err := d.root.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: &b, MaxKeys: aws.Int32(-1)})
-	wantCode(t, err, 400, "InvalidArgument")
+	wantError(t, err, 400, "InvalidArgument")
 	_, err = d.root.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: &b, ContinuationToken: aws.String("!")})
-	wantCode(t, err, 400, "InvalidArgument")
+	wantError(t, err, 400, "InvalidArgument")
 	_, err = d.root.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: aws.String("absent")})
-	wantCode(t, err, 404, "NoSuchBucket")
+	wantError(t, err, 404, "NoSuchBucket")
 }
 
 func TestCopyObject(t *testing.T) {
@@ -344,12 +344,12 @@ func TestCopyObject(t *testing.T) {
 	if _, out, _ := d.get(b, "new"); out.Metadata["m"] != "2" || out.TagCount != nil || *out.ContentType == "text/x" {
 		t.Errorf("%+v", out)
 	}
-	wantCode(t, cp("src", func(*awss3.CopyObjectInput) {}), 400, "InvalidRequest")
-	wantCode(t, cp("x", func(in *awss3.CopyObjectInput) { in.CopySourceIfNoneMatch = src.ETag }), 412, "PreconditionFailed")
-	wantCode(t, cp("x", func(in *awss3.CopyObjectInput) { in.CopySourceIfMatch = aws.String("no") }), 412, "PreconditionFailed")
-	wantCode(t, cp("x", func(in *awss3.CopyObjectInput) { in.CopySource = aws.String("copies/absent") }), 404, "NoSuchKey")
-	wantCode(t, cp("x", func(in *awss3.CopyObjectInput) { in.MetadataDirective = "X" }), 400, "InvalidArgument")
-	wantCode(t, cp("dst", func(in *awss3.CopyObjectInput) { in.IfNoneMatch = aws.String("*") }), 412, "PreconditionFailed")
+	wantError(t, cp("src", func(*awss3.CopyObjectInput) {}), 400, "InvalidRequest")
+	wantError(t, cp("x", func(in *awss3.CopyObjectInput) { in.CopySourceIfNoneMatch = src.ETag }), 412, "PreconditionFailed")
+	wantError(t, cp("x", func(in *awss3.CopyObjectInput) { in.CopySourceIfMatch = aws.String("no") }), 412, "PreconditionFailed")
+	wantError(t, cp("x", func(in *awss3.CopyObjectInput) { in.CopySource = aws.String("copies/absent") }), 404, "NoSuchKey")
+	wantError(t, cp("x", func(in *awss3.CopyObjectInput) { in.MetadataDirective = "X" }), 400, "InvalidArgument")
+	wantError(t, cp("dst", func(in *awss3.CopyObjectInput) { in.IfNoneMatch = aws.String("*") }), 412, "PreconditionFailed")
 }
 
 func TestMultipart(t *testing.T) {
@@ -380,15 +380,15 @@ func TestMultipart(t *testing.T) {
 		return d.root.CompleteMultipartUpload(ctx, in)
 	}
 	_, err := complete([]types.CompletedPart{parts[1], parts[0]})
-	wantCode(t, err, 400, "InvalidPartOrder")
+	wantError(t, err, 400, "InvalidPartOrder")
 	bad := parts[1]
 	bad.ETag = aws.String("0123")
 	_, err = complete([]types.CompletedPart{parts[0], bad})
-	wantCode(t, err, 400, "InvalidPart")
+	wantError(t, err, 400, "InvalidPart")
 	_, err = complete(nil)
-	wantCode(t, err, 400, "MalformedXML")
+	wantError(t, err, 400, "MalformedXML")
 	_, err = complete(parts, func(in *awss3.CompleteMultipartUploadInput) { in.MpuObjectSize = aws.Int64(1) })
-	wantCode(t, err, 400, "InvalidRequest")
+	wantError(t, err, 400, "InvalidRequest")
 	out := must[*awss3.CompleteMultipartUploadOutput](t)(complete(parts))
 	if !strings.HasSuffix(*out.ETag, `-2"`) || !strings.HasSuffix(aws.ToString(out.ChecksumCRC32C), "-2") || *out.Location != d.url+"/multi/k" {
 		t.Errorf("%+v", out)
@@ -398,7 +398,7 @@ func TestMultipart(t *testing.T) {
 		t.Errorf("the repeat answers %+v", again)
 	}
 	_, err = complete(parts[:1])
-	wantCode(t, err, 404, "NoSuchUpload")
+	wantError(t, err, 404, "NoSuchUpload")
 	_, got, err := d.get(b, key, func(in *awss3.GetObjectInput) { in.PartNumber = aws.Int32(2) })
 	if err != nil || *got.ContentLength != 4 || *got.PartsCount != 2 || aws.ToString(got.ContentRange) != fmt.Sprintf("bytes %d-%d/%d", 5<<20, 5<<20+3, 5<<20+4) {
 		t.Errorf("%+v %v", got, err)
@@ -421,18 +421,18 @@ func TestMultipartTooSmallAndAbort(t *testing.T) {
 		parts = append(parts, types.CompletedPart{PartNumber: &n, ETag: p.ETag})
 	}
 	_, err := d.root.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{Bucket: &b, Key: &key, UploadId: up.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
-	wantCode(t, err, 400, "EntityTooSmall")
+	wantError(t, err, 400, "EntityTooSmall")
 	uploads := must[*awss3.ListMultipartUploadsOutput](t)(d.root.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &b}))
 	if len(uploads.Uploads) != 1 || *uploads.Uploads[0].UploadId != *up.UploadId {
 		t.Errorf("%+v", uploads)
 	}
 	must[*awss3.AbortMultipartUploadOutput](t)(d.root.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &b, Key: &key, UploadId: up.UploadId}))
 	_, err = d.root.ListParts(ctx, &awss3.ListPartsInput{Bucket: &b, Key: &key, UploadId: up.UploadId})
-	wantCode(t, err, 404, "NoSuchUpload")
+	wantError(t, err, 404, "NoSuchUpload")
 	_, err = d.root.UploadPart(ctx, &awss3.UploadPartInput{Bucket: &b, Key: &key, UploadId: aws.String("../x"), PartNumber: aws.Int32(1), Body: strings.NewReader("x")})
-	wantCode(t, err, 404, "NoSuchUpload")
+	wantError(t, err, 404, "NoSuchUpload")
 	_, err = d.root.UploadPart(ctx, &awss3.UploadPartInput{Bucket: &b, Key: &key, UploadId: up.UploadId, PartNumber: aws.Int32(10001), Body: strings.NewReader("x")})
-	wantCode(t, err, 400, "InvalidArgument")
+	wantError(t, err, 400, "InvalidArgument")
 }
 
 func TestChecksums(t *testing.T) {
@@ -449,11 +449,11 @@ func TestChecksums(t *testing.T) {
 		}
 	}
 	_, err := d.root.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: aws.String("bad"), Body: strings.NewReader("body"), ChecksumCRC32: aws.String("AAAAAA==")})
-	wantCode(t, err, 400, "BadDigest")
+	wantError(t, err, 400, "BadDigest")
 	_, err = d.root.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: aws.String("bad"), Body: strings.NewReader("body"), ContentMD5: aws.String("1B2M2Y8AsgTpgAmY7PhCfg==")})
-	wantCode(t, err, 400, "BadDigest")
+	wantError(t, err, 400, "BadDigest")
 	_, _, err = d.get(b, "bad")
-	wantCode(t, err, 404, "NoSuchKey")
+	wantError(t, err, 404, "NoSuchKey")
 	plain := d.client(rootKey, rootSecret, func(o *awss3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
 	out := must[*awss3.PutObjectOutput](t)(plain.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: aws.String("default"), Body: strings.NewReader("body")}))
 	if out.ChecksumCRC64NVME == nil || out.ChecksumType != types.ChecksumTypeFullObject {
@@ -474,14 +474,14 @@ func TestCustomerKeys(t *testing.T) {
 		t.Errorf("%+v", put)
 	}
 	_, _, err := d.get(b, "k")
-	wantCode(t, err, 400, "InvalidRequest")
+	wantError(t, err, 400, "InvalidRequest")
 	other := bytes.Repeat([]byte{8}, 32)
 	osum := md5.Sum(other)
 	_, _, err = d.get(b, "k", func(in *awss3.GetObjectInput) {
 		in.SSECustomerAlgorithm, in.SSECustomerKey = aws.String("AES256"), aws.String(base64.StdEncoding.EncodeToString(other))
 		in.SSECustomerKeyMD5 = aws.String(base64.StdEncoding.EncodeToString(osum[:]))
 	})
-	wantCode(t, err, 403, "AccessDenied")
+	wantError(t, err, 403, "AccessDenied")
 	body, _, err := d.get(b, "k", func(in *awss3.GetObjectInput) {
 		in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = aws.String("AES256"), &k, &m
 	})
@@ -489,7 +489,7 @@ func TestCustomerKeys(t *testing.T) {
 		t.Errorf("%q %v", body, err)
 	}
 	_, err = d.root.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: aws.String("x"), Body: strings.NewReader("x"), SSECustomerAlgorithm: aws.String("AES256"), SSECustomerKey: &k, SSECustomerKeyMD5: aws.String("1B2M2Y8AsgTpgAmY7PhCfg==")})
-	wantCode(t, err, 400, "InvalidArgument")
+	wantError(t, err, 400, "InvalidArgument")
 }
 
 func TestLocks(t *testing.T) {
@@ -503,14 +503,14 @@ func TestLocks(t *testing.T) {
 		_, err := d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("k"), VersionId: v, BypassGovernanceRetention: &bypass})
 		return err
 	}
-	wantCode(t, del(false), 403, "AccessDenied")
+	wantError(t, del(false), 403, "AccessDenied")
 	retain := func(mode types.ObjectLockRetentionMode, until time.Time, bypass bool) error {
 		_, err := d.root.PutObjectRetention(ctx, &awss3.PutObjectRetentionInput{Bucket: &b, Key: aws.String("k"), VersionId: v, BypassGovernanceRetention: &bypass, Retention: &types.ObjectLockRetention{Mode: mode, RetainUntilDate: &until}})
 		return err
 	}
-	wantCode(t, retain("GOVERNANCE", until.Add(-time.Minute), false), 403, "AccessDenied")
-	wantCode(t, retain("COMPLIANCE", until.Add(time.Minute), false), 403, "AccessDenied")
-	wantCode(t, retain("GOVERNANCE", until.Add(-48*time.Hour), true), 400, "InvalidArgument")
+	wantError(t, retain("GOVERNANCE", until.Add(-time.Minute), false), 403, "AccessDenied")
+	wantError(t, retain("COMPLIANCE", until.Add(time.Minute), false), 403, "AccessDenied")
+	wantError(t, retain("GOVERNANCE", until.Add(-48*time.Hour), true), 400, "InvalidArgument")
 	for _, err := range []error{retain("GOVERNANCE", until.Add(time.Minute), false), retain("GOVERNANCE", until, true)} {
 		if err != nil {
 			t.Fatal(err)
@@ -520,9 +520,9 @@ func TestLocks(t *testing.T) {
 		must[*awss3.PutObjectLegalHoldOutput](t)(d.root.PutObjectLegalHold(ctx, &awss3.PutObjectLegalHoldInput{Bucket: &b, Key: aws.String("k"), LegalHold: &types.ObjectLockLegalHold{Status: s}}))
 	}
 	_, err := d.root.GetObjectLegalHold(ctx, &awss3.GetObjectLegalHoldInput{Bucket: &b, Key: aws.String("k")})
-	wantCode(t, err, 404, "NoSuchObjectLockConfiguration")
+	wantError(t, err, 404, "NoSuchObjectLockConfiguration")
 	hold("ON")
-	wantCode(t, del(true), 403, "AccessDenied")
+	wantError(t, del(true), 403, "AccessDenied")
 	hold("OFF")
 	if out := must[*awss3.GetObjectLegalHoldOutput](t)(d.root.GetObjectLegalHold(ctx, &awss3.GetObjectLegalHoldInput{Bucket: &b, Key: aws.String("k")})); out.LegalHold.Status != "OFF" {
 		t.Errorf("%+v", out.LegalHold)

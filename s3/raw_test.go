@@ -24,15 +24,15 @@ import (
 	"github.com/hallig-cloud/hallig/s3"
 )
 
-// An answer is a response that was read.
-type answer struct {
+// A reply is a response that was read.
+type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
 // raw sends a request signed by hand.
-func (d *door) raw(method, path string, body []byte, header map[string]string) answer {
+func (d *door) raw(method, path string, body []byte, header map[string]string) reply {
 	d.t.Helper()
 	r, err := http.NewRequestWithContext(context.Background(), method, d.url+path, bytes.NewReader(body))
 	if err != nil {
@@ -49,10 +49,10 @@ func (d *door) raw(method, path string, body []byte, header map[string]string) a
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return d.send(r)
+	return d.roundTrip(r)
 }
 
-func (d *door) send(r *http.Request) answer {
+func (d *door) roundTrip(r *http.Request) reply {
 	d.t.Helper()
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
@@ -63,7 +63,7 @@ func (d *door) send(r *http.Request) answer {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header, string(b)}
+	return reply{resp.StatusCode, resp.Header, string(b)}
 }
 
 // An error body is Amazon's to the byte.
@@ -149,7 +149,7 @@ func (p panicking) Head(context.Context, string, string, catalog.VersionID) (cat
 	panic("no head")
 }
 
-func postForm(t *testing.T, d *door, path string, fields [][2]string, file string) answer {
+func uploadForm(t *testing.T, d *door, path string, fields [][2]string, file string) reply {
 	t.Helper()
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
@@ -171,20 +171,20 @@ func postForm(t *testing.T, d *door, path string, fields [][2]string, file strin
 	}
 	r.Header.Set("Content-Type", w.FormDataContentType())
 	r.Header.Set("x-amz-meta-smuggled", "by an unsigned header")
-	return d.send(r)
+	return d.roundTrip(r)
 }
 
 func TestAnonymousForm(t *testing.T) {
 	d := openDoor(t)
 	b := d.bucket("form")
 	fields := [][2]string{{"key", "up/${filename}"}, {"success_action_status", "201"}, {"x-amz-meta-m", "1"}, {"Content-Type", "image/jpeg"}}
-	if a := postForm(t, d, "/form", fields, "body"); a.status != 403 {
+	if a := uploadForm(t, d, "/form", fields, "body"); a.status != 403 {
 		t.Fatalf("a private bucket took a form: %+v", a)
 	}
 	if a := d.raw("PUT", "/form?policy", []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::form/*"}]}`), nil); a.status != 204 {
 		t.Fatalf("%+v", a)
 	}
-	a := postForm(t, d, "/form", fields, "body")
+	a := uploadForm(t, d, "/form", fields, "body")
 	if a.status != 201 || !strings.Contains(a.body, "<Key>up/photo.jpg</Key>") {
 		t.Fatalf("%+v", a)
 	}
@@ -192,15 +192,15 @@ func TestAnonymousForm(t *testing.T) {
 	if err != nil || body != "body" || out.Metadata["m"] != "1" || out.Metadata["smuggled"] != "" || *out.ContentType != "image/jpeg" {
 		t.Errorf("%q %+v %v", body, out, err)
 	}
-	a = postForm(t, d, "/form", [][2]string{{"key", "r"}, {"success_action_redirect", "http://example.test/done?x=1"}}, "body")
+	a = uploadForm(t, d, "/form", [][2]string{{"key", "r"}, {"success_action_redirect", "http://example.test/done?x=1"}}, "body")
 	if u, err := url.Parse(a.header.Get("Location")); a.status != 303 || err != nil || u.Query().Get("key") != "r" || u.Query().Get("bucket") != "form" || u.Query().Get("x") != "1" {
 		t.Errorf("%+v", a)
 	}
-	a = postForm(t, d, "/form", [][2]string{{"key", "big"}, {"x-ignore", strings.Repeat("v", 100_000)}}, "body")
+	a = uploadForm(t, d, "/form", [][2]string{{"key", "big"}, {"x-ignore", strings.Repeat("v", 100_000)}}, "body")
 	if a.status != 400 || !strings.Contains(a.body, "MaxPostPreDataLengthExceeded") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	if a := postForm(t, d, "/form", nil, "body"); a.status != 400 || !strings.Contains(a.body, "Bucket POST must contain a field named &#39;key&#39;") {
+	if a := uploadForm(t, d, "/form", nil, "body"); a.status != 400 || !strings.Contains(a.body, "Bucket POST must contain a field named &#39;key&#39;") {
 		t.Errorf("%+v", a)
 	}
 }
