@@ -55,7 +55,7 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 	w := u.work(taskCompare, "extents", hallig.DriveID{})
 	t := u.config.Drives.Topology()
 	c := Comparison{Topology: t.Revision}
-	queued := u.queue.additions()
+	queued, placed := u.queue.additions(), newRows(t)
 	w.begin(0, 0)
 	var lo hallig.DataID
 	for {
@@ -68,7 +68,7 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 			if d.State == placement.DriveLost {
 				continue
 			}
-			if err := u.compareDrive(ctx, t, d.ID, spans, lo, hi, &c); err != nil {
+			if err := u.compareDrive(ctx, placed, d.ID, spans, lo, hi, &c); err != nil {
 				if ctx.Err() != nil {
 					return c, ctx.Err()
 				}
@@ -80,7 +80,7 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 			in := slices.Compare(id.Data[:], lo[:]) >= 0 && (hi.IsZero() || slices.Compare(id.Data[:], hi[:]) < 0)
 			return in && !covered(spans, id)
 		})
-		if err := u.countUnplaced(ctx, t, spans, &c); err != nil {
+		if err := u.countUnplaced(ctx, placed, spans, &c); err != nil {
 			return c, err
 		}
 		w.add(int64(len(spans)))
@@ -186,6 +186,28 @@ func extentsOf(f catalog.Stored) []catalog.Extent {
 	return nil
 }
 
+// rows are the drives of pools' groups under one topology, worked out once.
+type rows struct {
+	t    *placement.Topology
+	made map[hallig.PoolID][][]hallig.DriveID
+}
+
+func newRows(t *placement.Topology) *rows {
+	return &rows{t: t, made: map[hallig.PoolID][][]hallig.DriveID{}}
+}
+
+func (r *rows) row(pool *placement.Pool, group int) []hallig.DriveID {
+	all := r.made[pool.ID]
+	if all == nil {
+		all = make([][]hallig.DriveID, len(pool.Groups))
+		r.made[pool.ID] = all
+	}
+	if all[group] == nil {
+		all[group] = pool.Drives(r.t, group)
+	}
+	return all[group]
+}
+
 // stripesOf yields the stripes of a span with their sealed lengths.
 func stripesOf(s span, pool *placement.Pool) iter.Seq2[uint32, int64] {
 	return func(yield func(uint32, int64) bool) {
@@ -209,7 +231,7 @@ type expected struct {
 }
 
 // expect yields, in ID order, the shards that should be on the drive under t.
-func (u *Upkeep) expect(ctx context.Context, t *placement.Topology, drive hallig.DriveID, spans []span) iter.Seq2[expected, error] {
+func (u *Upkeep) expect(ctx context.Context, t *rows, drive hallig.DriveID, spans []span) iter.Seq2[expected, error] {
 	return func(yield func(expected, error) bool) {
 		for len(spans) > 0 {
 			n := 1
@@ -229,7 +251,7 @@ func (u *Upkeep) expect(ctx context.Context, t *placement.Topology, drive hallig
 }
 
 // expectMany yields the shards of several spans of one data id.
-func (u *Upkeep) expectMany(ctx context.Context, t *placement.Topology, drive hallig.DriveID, spans []span, yield func(expected, error) bool) bool {
+func (u *Upkeep) expectMany(ctx context.Context, t *rows, drive hallig.DriveID, spans []span, yield func(expected, error) bool) bool {
 	var all []expected
 	for _, s := range spans {
 		var failed error
@@ -251,14 +273,14 @@ func (u *Upkeep) expectMany(ctx context.Context, t *placement.Topology, drive ha
 	return true
 }
 
-func (u *Upkeep) expectSpan(ctx context.Context, t *placement.Topology, drive hallig.DriveID, s span, yield func(expected, error) bool) bool {
+func (u *Upkeep) expectSpan(ctx context.Context, t *rows, drive hallig.DriveID, s span, yield func(expected, error) bool) bool {
 	pool, err := u.pool(ctx, s.pool)
 	if err != nil {
 		yield(expected{}, err)
 		return false
 	}
 	for n, sealed := range stripesOf(s, pool) {
-		i := slices.Index(pool.Drives(t, pool.Group(s.data, n)), drive)
+		i := slices.Index(t.row(pool, pool.Group(s.data, n)), drive)
 		if i < 0 {
 			continue
 		}
@@ -296,7 +318,7 @@ func before(data hallig.DataID) shard.ID {
 }
 
 // compareDrive merges what a drive should hold with what it holds.
-func (u *Upkeep) compareDrive(ctx context.Context, t *placement.Topology, drive hallig.DriveID, spans []span, lo, hi hallig.DataID, c *Comparison) error {
+func (u *Upkeep) compareDrive(ctx context.Context, t *rows, drive hallig.DriveID, spans []span, lo, hi hallig.DataID, c *Comparison) error {
 	store := u.readable(drive)
 	if store == nil {
 		return fmt.Errorf("drive %s is away: %w", drive, hallig.ErrUnavailable)
@@ -351,14 +373,14 @@ func (u *Upkeep) compareDrive(ctx context.Context, t *placement.Topology, drive 
 }
 
 // countUnplaced counts the shards for which no drive is left.
-func (u *Upkeep) countUnplaced(ctx context.Context, t *placement.Topology, spans []span, c *Comparison) error {
+func (u *Upkeep) countUnplaced(ctx context.Context, t *rows, spans []span, c *Comparison) error {
 	for _, s := range spans {
 		pool, err := u.pool(ctx, s.pool)
 		if err != nil {
 			return err
 		}
 		for n := range s.count {
-			for _, id := range pool.Drives(t, pool.Group(s.data, s.first+n)) {
+			for _, id := range t.row(pool, pool.Group(s.data, s.first+n)) {
 				if id.IsZero() {
 					c.Unplaced++
 				}

@@ -334,16 +334,9 @@ func (u *Upkeep) commitExtents(ctx context.Context, v *catalog.Version) error {
 // endReencoding removes the record, and with discard first what was written.
 func (u *Upkeep) endReencoding(ctx context.Context, name string, r reencoding, discard bool) error {
 	if discard {
-		for _, e := range r.Extents {
-			pool, err := u.pool(ctx, e.Pool)
-			if err != nil {
-				return err
-			}
-			for lo := uint32(0); lo < e.Count; lo += garbageStripes {
-				if _, _, err := u.deleteStripes(ctx, pool, e.Data, e.Generation, e.First+lo, min(garbageStripes, e.Count-lo)); err != nil {
-					return err
-				}
-			}
+		d := u.newDeletion()
+		if err := errors.Join(d.addAll(ctx, r.Extents), d.flush(ctx)); err != nil {
+			return err
 		}
 	}
 	err := u.config.Catalog.Update(ctx, catalog.Change{Kind: catalog.KindTask, Name: name, Delete: true, Expect: catalog.AnyRevision})

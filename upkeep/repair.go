@@ -44,6 +44,8 @@ func (u *Upkeep) repaired(ctx context.Context, work *work, it *item, n int, err 
 	switch {
 	case errors.Is(err, hallig.ErrLost):
 		log.Error("too few good shards are left to rebuild the stripe; it is tried again in case drives come back", "err", err)
+	case errors.Is(err, hallig.ErrUnavailable):
+		log.Debug("a repair waits for a drive", "err", err) // the drive's state says it loudly enough
 	case err != nil:
 		log.Warn("a repair is not complete; it will be tried again", "err", err)
 	case n > 0:

@@ -134,23 +134,27 @@ func (u *Upkeep) Sweep(ctx context.Context) (Swept, error) {
 			return s, nil
 		}
 		var done []hallig.Revision
+		d := u.newDeletion()
 		for _, g := range page {
 			after = g.Revision
 			if u.config.Now().Sub(time.UnixMilli(g.When)) < u.config.Grace {
 				s.Waiting++
 				continue
 			}
-			n, complete, err := u.collectGarbage(ctx, g)
-			s.Shards += n
-			w.edit(func(t *Task) { t.Done += n; t.Found += n; t.Fixed += n })
-			if err != nil {
+			if err := d.addAll(ctx, g.Extents); err != nil {
 				return s, err
 			}
-			if complete {
-				done = append(done, g.Revision)
-			} else {
-				s.Waiting++
-			}
+			done = append(done, g.Revision)
+		}
+		err = d.flush(ctx)
+		s.Shards += d.deleted
+		w.edit(func(t *Task) { t.Done += d.deleted; t.Found += d.deleted; t.Fixed += d.deleted })
+		if err != nil {
+			return s, err
+		}
+		if !d.complete {
+			s.Waiting += int64(len(done))
+			continue
 		}
 		if len(done) > 0 {
 			if err := u.config.Catalog.Collected(ctx, done...); err != nil {
@@ -161,85 +165,104 @@ func (u *Upkeep) Sweep(ctx context.Context) (Swept, error) {
 	}
 }
 
-// collectGarbage deletes one entry's shards; complete is false if a drive that
-// may hold some could not be asked.
-func (u *Upkeep) collectGarbage(ctx context.Context, g catalog.Garbage) (n int64, complete bool, err error) {
-	complete = true
-	for _, e := range g.Extents {
-		pool, err := u.pool(ctx, e.Pool)
+// maxDoomed is how many shards are deleted from a drive in one go: deletions
+// are durable, so few and large ones are cheap.
+const maxDoomed = 4096
+
+// A deletion gathers the shards of stripes by drive and deletes them together.
+type deletion struct {
+	u        *Upkeep
+	t        *placement.Topology
+	doomed   map[hallig.DriveID][]shard.ID
+	gathered int
+	deleted  int64
+	complete bool // no drive that may hold some could not be asked
+}
+
+func (u *Upkeep) newDeletion() *deletion {
+	return &deletion{u: u, t: u.config.Drives.Topology(), doomed: map[hallig.DriveID][]shard.ID{}, complete: true}
+}
+
+// addAll adds the stripes of extents.
+func (d *deletion) addAll(ctx context.Context, extents []catalog.Extent) error {
+	for _, e := range extents {
+		pool, err := d.u.pool(ctx, e.Pool)
 		if errors.Is(err, hallig.ErrNotFound) {
-			u.config.Logger.Error("garbage names a pool that does not exist", "pool", e.Pool, "data", e.Data)
+			d.u.config.Logger.Error("garbage names a pool that does not exist", "pool", e.Pool, "data", e.Data)
 			continue
 		}
 		if err != nil {
-			return n, false, err
+			return err
 		}
-		for lo := uint32(0); lo < e.Count; lo += garbageStripes {
-			more, ok, err := u.deleteStripes(ctx, pool, e.Data, e.Generation, e.First+lo, min(garbageStripes, e.Count-lo))
-			n += more
-			complete = complete && ok
-			if err != nil {
-				return n, false, err
+		for n := range e.Count {
+			if err := d.add(ctx, pool, stripeID{e.Data, e.First + n, e.Generation}); err != nil {
+				return err
 			}
 		}
 	}
-	return n, complete, nil
+	return nil
 }
 
-// garbageStripes is how many stripes are deleted in one go.
-const garbageStripes = 64
+// add adds all shards of one stripe, wherever they may be. On the drives where
+// they belong the deletion is recorded even if they are not there, so that a
+// write that is still under way comes too late.
+func (d *deletion) add(ctx context.Context, pool *placement.Pool, s stripeID) error {
+	group := pool.Group(s.Data, s.Number)
+	for i := range pool.Scheme.Width() {
+		id := shard.ID{Data: s.Data, Stripe: s.Number, Generation: s.Generation, Index: uint16(i)}
+		belongs := append(pool.Holders(d.t, group, i), pool.Groups[group][i])
+		for _, x := range d.t.Drives {
+			if !slices.Contains(belongs, x.ID) {
+				store := d.u.readable(x.ID)
+				if store == nil {
+					d.complete = d.complete && x.State == placement.DriveLost
+					continue
+				}
+				if _, err := store.Stat(ctx, id); errors.Is(err, hallig.ErrNotFound) {
+					continue
+				}
+			}
+			d.doomed[x.ID] = append(d.doomed[x.ID], id)
+			d.gathered++
+		}
+	}
+	if d.gathered >= maxDoomed {
+		return d.flush(ctx)
+	}
+	return nil
+}
 
-// deleteStripes deletes all shards of some stripes. On the drives where they
-// belong the deletion is recorded even if they are not there, so that a write
-// that is still under way comes too late.
-func (u *Upkeep) deleteStripes(ctx context.Context, pool *placement.Pool, data hallig.DataID, generation uint16, first, count uint32) (n int64, complete bool, err error) {
-	if err := u.config.Yield(ctx); err != nil {
-		return 0, false, err
+// flush deletes what was gathered. A drive that refuses makes the deletion
+// incomplete; only the end of ctx is an error.
+func (d *deletion) flush(ctx context.Context) error {
+	if d.gathered == 0 {
+		return nil
 	}
-	t := u.config.Drives.Topology()
-	belongs := map[hallig.DriveID][]shard.ID{}
-	var all []shard.ID
-	for s := first; s < first+count; s++ {
-		group := pool.Group(data, s)
-		for i := range pool.Scheme.Width() {
-			id := shard.ID{Data: data, Stripe: s, Generation: generation, Index: uint16(i)}
-			all = append(all, id)
-			places := append(pool.Holders(t, group, i), pool.Groups[group][i])
-			slices.SortFunc(places, func(a, b hallig.DriveID) int { return slices.Compare(a[:], b[:]) })
-			for _, d := range slices.Compact(places) {
-				belongs[d] = append(belongs[d], id)
-			}
+	if err := d.u.config.Yield(ctx); err != nil {
+		return err
+	}
+	for _, x := range d.t.Drives {
+		ids := d.doomed[x.ID]
+		if len(ids) == 0 {
+			continue
 		}
-	}
-	complete = true
-	for _, d := range t.Drives {
-		store := u.readable(d.ID)
+		store := d.u.readable(x.ID)
 		if store == nil {
-			complete = complete && d.State == placement.DriveLost
+			d.complete = d.complete && x.State == placement.DriveLost
 			continue
 		}
-		doomed := belongs[d.ID]
-		for _, id := range all {
-			if slices.Contains(doomed, id) {
-				continue
-			}
-			if _, err := store.Stat(ctx, id); !errors.Is(err, hallig.ErrNotFound) {
-				doomed = append(doomed, id)
-			}
-		}
-		if len(doomed) == 0 {
-			continue
-		}
-		err := store.Delete(ctx, doomed...)
+		err := store.Delete(ctx, ids...)
 		switch {
 		case err == nil:
-			n += int64(len(doomed))
+			d.deleted += int64(len(ids))
 		case ctx.Err() != nil:
-			return n, false, ctx.Err()
+			return ctx.Err()
 		default:
-			complete = false
-			u.config.Logger.Warn("garbage could not be deleted; it will be tried again", "drive", d.ID, "err", err)
+			d.complete = false
+			d.u.config.Logger.Warn("garbage could not be deleted; it will be tried again", "drive", x.ID, "err", err)
 		}
 	}
-	return n, complete, nil
+	clear(d.doomed)
+	d.gathered = 0
+	return nil
 }

@@ -109,14 +109,17 @@ func stripeOf(id shard.ID) stripeID {
 // that fails is tried again.
 func (u *Upkeep) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	stop := u.config.Drives.Watch(func() { u.kick(taskCompare) })
+	stop := u.config.Drives.Watch(func() {
+		u.queue.hurry()
+		u.kick(taskCompare)
+	})
 	defer stop()
 	for range u.config.Workers {
 		g.Go(func() error { return u.repairs(ctx) })
 	}
 	g.Go(func() error { return u.scrubAll(ctx) })
 	g.Go(func() error {
-		return u.repeat(ctx, taskCompare, "extents", u.config.CompareEvery, true, func(ctx context.Context) error {
+		return u.repeat(ctx, taskCompare, "extents", u.config.CompareEvery, settleIn, func(ctx context.Context) error {
 			if err := u.resumeReencodings(ctx); err != nil {
 				return err
 			}
@@ -126,7 +129,7 @@ func (u *Upkeep) Run(ctx context.Context) error {
 		})
 	})
 	g.Go(func() error {
-		return u.repeat(ctx, taskReencode, "versions", u.config.CompareEvery, false, func(ctx context.Context) error {
+		return u.repeat(ctx, taskReencode, "versions", u.config.CompareEvery, never, func(ctx context.Context) error {
 			r, err := u.Reencode(ctx)
 			if r.Moved > 0 {
 				u.kick(taskCompare)
@@ -135,20 +138,20 @@ func (u *Upkeep) Run(ctx context.Context) error {
 		})
 	})
 	g.Go(func() error {
-		return u.repeat(ctx, taskSweep, "shards", u.config.GarbageEvery, true, func(ctx context.Context) error {
+		return u.repeat(ctx, taskSweep, "shards", u.config.GarbageEvery, 0, func(ctx context.Context) error {
 			_, err := u.Sweep(ctx)
 			return err
 		})
 	})
 	g.Go(func() error {
-		return u.repeat(ctx, taskLifecycle, "versions", u.config.LifecycleEvery, true, func(ctx context.Context) error {
+		return u.repeat(ctx, taskLifecycle, "versions", u.config.LifecycleEvery, settleIn, func(ctx context.Context) error {
 			_, err := u.Lifecycle(ctx)
 			return err
 		})
 	})
 	if u.config.Export != nil {
 		g.Go(func() error {
-			return u.repeat(ctx, taskExport, "exports", u.config.ExportEvery, false, u.export)
+			return u.repeat(ctx, taskExport, "exports", u.config.ExportEvery, never, u.export)
 		})
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
@@ -165,13 +168,19 @@ func (u *Upkeep) kick(name string) {
 	}
 }
 
-// repeat runs f at once (or, unless first, after the interval since its last
-// full pass, restarts included), then every interval and when it is kicked;
-// after a failure sooner.
-func (u *Upkeep) repeat(ctx context.Context, name, unit string, every time.Duration, first bool, f func(context.Context) error) error {
+// When a task runs first: soon after the start, when the node has settled, or
+// not before the interval since its last full pass is over, restarts included.
+const (
+	settleIn = 30 * time.Second
+	never    = -1
+)
+
+// repeat runs f when wait is over (see above), then every interval and when it
+// is kicked; after a failure sooner.
+func (u *Upkeep) repeat(ctx context.Context, name, unit string, every, wait time.Duration, f func(context.Context) error) error {
 	w := u.work(name, unit, hallig.DriveID{})
-	wait := time.Duration(0)
-	if !first {
+	remember := wait == never
+	if remember {
 		wait = every
 		if p, err := u.load(ctx, name); err == nil {
 			wait = max(0, min(every, every-u.config.Now().Sub(p.Last)))
@@ -199,7 +208,7 @@ func (u *Upkeep) repeat(ctx context.Context, name, unit string, every time.Durat
 			u.config.Logger.Error("background work failed; it will be tried again", "task", name, "after", wait, "err", err)
 		} else {
 			wait, pause = every, u.config.RetryAfter
-			if !first {
+			if remember {
 				if err := u.save(ctx, name, progress{Last: u.config.Now()}); err != nil {
 					u.config.Logger.Warn("the time of a pass was not recorded", "task", name, "err", err)
 				}
