@@ -129,6 +129,7 @@ func TestHedgedRead(t *testing.T) {
 			}
 			close(gate)
 			synctest.Wait()
+			m.Store.WaitBackground()
 			if n := m.Store.MemoryInUse(); n != 0 {
 				t.Errorf("%d bytes of memory are not returned", n)
 			}
@@ -161,6 +162,7 @@ func TestHungDriveInAWrite(t *testing.T) {
 			if got, err := get(m.Store, v, 0, -1); err != nil || !bytes.Equal(got, data) {
 				t.Fatalf("%d bytes: %v", size, err)
 			}
+			m.Store.WaitBackground()
 			if n := m.Store.MemoryInUse(); n != 0 {
 				t.Errorf("%d bytes of memory are not returned", n)
 			}

@@ -77,6 +77,7 @@ func TestPutGet(t *testing.T) {
 				}
 			}
 		}
+		s.WaitBackground()
 		if in := s.MemoryInUse(); in != 0 {
 			t.Errorf("%d drives: %d bytes of memory are not returned", drives, in)
 		}

@@ -212,6 +212,7 @@ func TestBadBodies(t *testing.T) {
 	if page, _ := m.Store.List(context.Background(), "b", catalog.Query{Limit: 10}); len(page.Items) != 0 {
 		t.Errorf("listed: %+v", page.Items)
 	}
+	m.Store.WaitBackground()
 	if n := m.Store.MemoryInUse(); n != 0 {
 		t.Errorf("%d bytes of memory are not returned", n)
 	}
@@ -235,6 +236,7 @@ func TestCanceledPut(t *testing.T) {
 	if n := stored(m); n != 0 {
 		t.Errorf("%d shards are left", n)
 	}
+	m.Store.WaitBackground()
 	if n := m.Store.MemoryInUse(); n != 0 {
 		t.Errorf("%d bytes of memory are not returned", n)
 	}
@@ -285,6 +287,7 @@ func TestStreamsLeftEarly(t *testing.T) {
 			m.Drives.SetAway(x, false)
 		}
 	}
+	m.Store.WaitBackground()
 	if n := m.Store.MemoryInUse(); n != 0 {
 		t.Errorf("%d bytes of memory are not returned", n)
 	}
@@ -364,6 +367,7 @@ func TestManyRequestsShareTheBudget(t *testing.T) {
 	if peak := m.Store.MemoryPeak(); peak > budget {
 		t.Errorf("%d bytes were granted of %d", peak, budget)
 	}
+	m.Store.WaitBackground()
 	if n := m.Store.MemoryInUse(); n != 0 {
 		t.Errorf("%d bytes of memory are not returned", n)
 	}

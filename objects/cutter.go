@@ -207,11 +207,12 @@ func writeMemory(pool *placement.Pool, size int64) int64 {
 	if size >= 0 && size <= stripe {
 		stripe, cuts = size, 1
 	}
-	sealed := seal.SealedLength(stripe)
-	if pool.Scheme.K > 1 {
-		sealed += int64(pool.Scheme.M) * (sealed/int64(pool.Scheme.K) + seal.SealedSegment)
+	n := rounded(seal.SealedLength(stripe))
+	if k := int64(pool.Scheme.K); k > 1 && pool.Scheme.M > 0 {
+		shard := (int64(segmentsOf(stripe)) + k - 1) / k * seal.SealedSegment
+		n += rounded(int64(pool.Scheme.M) * shard)
 	}
-	return cuts * sealed
+	return cuts * n
 }
 
 // run moves cuts from c to the writer, which works on its own goroutine when

@@ -114,6 +114,9 @@ func (m *memory) recycle(b []byte) {
 // tags fill one.
 func classCapacity(c int) int { return 1<<c + max(16, 1<<c>>12) }
 
+// rounded is what a buffer of n bytes really takes.
+func rounded(n int64) int64 { return int64(classCapacity(sizeClass(int(max(n, 1))))) }
+
 func sizeClass(n int) int {
 	c := max(bits.Len(uint(n-1)), 10)
 	if n <= classCapacity(c-1) && c > 10 {

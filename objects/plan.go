@@ -90,12 +90,13 @@ func (p *plan) memory() int64 {
 		if p.offset%size+p.length > size && p.length > 0 {
 			cuts = ahead
 		}
-		touched := int64(segmentsOf(min(size, p.length))) + 1
-		if per := int64(pool.Segments); pool.Scheme.K > 1 {
+		touched := min(int64(segmentsOf(min(size, p.length)))+1, int64(segmentsOf(size)))
+		n := rounded(touched * seal.SealedSegment)
+		if pool.Scheme.K > 1 {
 			// A lost shard is decoded from k others.
-			touched = int64(pool.Scheme.Width()) * min(per, touched)
+			n = int64(pool.Scheme.Width()) * rounded(min(int64(pool.Segments), touched)*seal.SealedSegment)
 		}
-		most = max(most, min(touched*seal.SealedSegment, int64(pool.Scheme.Width())*int64(pool.Segments)*seal.SealedSegment))
+		most = max(most, n)
 	}
 	return cuts * most
 }
