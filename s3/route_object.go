@@ -27,7 +27,7 @@ func objectConfigurationRows() []operation {
 	row := func(name, method, sub, action, versionAction string, body bodyKind, h handler) operation {
 		return operation{
 			name: name, method: method, scope: scopeObject, query: []string{sub},
-			action: action, versionAction: versionAction, anonymous: true, body: body, handle: h,
+			action: action, versionAction: versionAction, anonymous: name != "PutObjectAcl", body: body, handle: h,
 		}
 	}
 	return []operation{

@@ -49,7 +49,6 @@ func suiteCases(ctx context.Context) ([]testCase, error) {
 		}
 	}
 	w.group("TestFullFlow", false)
-	w.group("TestWebsiteHosting", false)
 	if len(w.cases) < 500 {
 		return nil, fmt.Errorf("found only %d cases in %s", len(w.cases), path)
 	}

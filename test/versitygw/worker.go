@@ -22,9 +22,6 @@ import (
 	"github.com/hallig-cloud/hallig/admin"
 )
 
-// websiteDomain is resolved by nobody; see the reasons in left-out.txt.
-const websiteDomain = "hallig.test"
-
 const (
 	rootAccess = "versitygwroot"
 	rootSecret = "versitygwrootsecretkey0123456789"
@@ -96,8 +93,7 @@ func (w *worker) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // the process has its own
-	w.process = exec.Command(w.o.hallig, "start", "--data", data, "--s3-addr", s3Addr, "--admin-addr", adminAddr,
-		"--domain", "s3."+websiteDomain)
+	w.process = exec.Command(w.o.hallig, "start", "--data", data, "--s3-addr", s3Addr, "--admin-addr", adminAddr)
 	w.process.Env = append(os.Environ(), "HALLIG_ROOT_ACCESS_KEY="+rootAccess, "HALLIG_ROOT_SECRET_KEY="+rootSecret)
 	w.process.Stdout, w.process.Stderr = log, log
 	if err := w.process.Start(); err != nil {
