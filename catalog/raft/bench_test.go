@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,5 +138,46 @@ func BenchmarkHead(b *testing.B) {
 		if _, err := n.Head(context.Background(), bucket, benchPut(i%100_000).Version.Key, ""); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkStart measures how long a catalog of many keys takes to open and
+// to list a page: HALLIG_BENCH_KEYS keys, 100,000 by default.
+func BenchmarkStart(b *testing.B) {
+	keys := 100_000
+	if s := os.Getenv("HALLIG_BENCH_KEYS"); s != "" {
+		var err error
+		if keys, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c := config(b, 1)
+	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	n := open(b, c)
+	bucket := benchBucket(b, n)
+	start := time.Now()
+	load(b, n, bucket, 0, keys)
+	b.ReportMetric(float64(keys)/time.Since(start).Seconds(), "loaded/s")
+	if _, err := n.List(context.Background(), catalog.Query{Bucket: bucket, Limit: 1}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(n.Status().Mirrors[0].Bytes)/float64(keys), "B/key")
+	if err := n.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for range b.N {
+		n, err := Open(context.Background(), c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if p, err := n.List(context.Background(), catalog.Query{Bucket: bucket, Limit: 1000}); err != nil || len(p.Items) != 1000 {
+			b.Fatal(len(p.Items), err)
+		}
+		b.StopTimer()
+		if err := n.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
 	}
 }
