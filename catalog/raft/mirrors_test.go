@@ -549,3 +549,30 @@ func TestInstallSnapshot(t *testing.T) {
 	}
 	holds(t, open(t, crashed), b, 40)
 }
+
+// TestLastMirrorUnderLoad loses the only mirror while many write: every request
+// ends, and Close does.
+func TestLastMirrorUnderLoad(t *testing.T) {
+	d := vfstest.NewDisk(vfstest.DiskConfig{})
+	n := open(t, diskConfig(t, d, 1))
+	b := benchBucket(t, n)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := 0; ; i++ {
+				if err := put(n, b, fmt.Sprint(w, i), "e"); err != nil {
+					if !errors.Is(err, hallig.ErrUnavailable) {
+						t.Error(err)
+					}
+					return
+				}
+				if w == 0 && i == 10 {
+					d.PowerOff()
+				}
+			}
+		}()
+	}
+	wg.Wait()
+}

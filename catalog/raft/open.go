@@ -359,7 +359,12 @@ func (n *Catalog) probeOnce() {
 		if err == nil && r.Self != m.id {
 			err = fmt.Errorf("catalog mirror %s was replaced while in use: %w", m.dir, hallig.ErrForeign)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case len(members) == 1 && !missing(err) && !errors.Is(err, hallig.ErrForeign):
+			n.cfg.Log.Warn("the catalog's only mirror does not read well", "dir", m.dir, "err", err)
+			continue
+		default:
 			m.fail(err)
 			continue
 		}

@@ -35,7 +35,7 @@ func (p *partition) propose(ctx context.Context, c *machine.Command) (machine.An
 	if err != nil {
 		return machine.Answer{}, err
 	}
-	if len(b) > machine.MaxEntry-16 {
+	if len(b) > machine.MaxEntry-2*maxJoinedBytes {
 		return machine.Answer{}, fmt.Errorf("catalog request of %d bytes: %w", len(b), hallig.ErrTooLarge)
 	}
 	w := &pending{command: b, done: make(chan outcome, 1)}
@@ -113,7 +113,14 @@ func (p *partition) send(batch []*pending) hraft.ApplyFuture {
 
 func (p *partition) answer(f hraft.ApplyFuture, batch []*pending) {
 	var got applied
-	err := f.Error()
+	committed := make(chan error, 1)
+	go func() { committed <- f.Error() }() // never answered by a replica that has ended
+	var err error
+	select {
+	case err = <-committed:
+	case <-p.stopped:
+		err = p.broken()
+	}
 	if err == nil {
 		got, _ = f.Response().(applied)
 		err = got.err
@@ -134,7 +141,7 @@ func (p *partition) answer(f hraft.ApplyFuture, batch []*pending) {
 
 // proposalError wraps Raft's errors: whether the entry will commit is not known.
 func proposalError(err error) error {
-	if errors.Is(err, hallig.ErrFull) {
+	if errors.Is(err, hallig.ErrFull) || errors.Is(err, hallig.ErrUnavailable) {
 		return err
 	}
 	return unavailable(err)
