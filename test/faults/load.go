@@ -52,7 +52,6 @@ type load struct {
 	bucket  string
 	workers []*worker
 	ops     atomic.Int64
-	events  atomic.Int64 // bumped by the test at each fault
 }
 
 type worker struct {
