@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -305,7 +306,7 @@ func (n *Node) Try(t testing.TB, dir, name string, args ...string) (string, erro
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(),
+	cmd.Env = append(withoutAWS(os.Environ()),
 		"HOME="+dir, "AWS_ACCESS_KEY_ID="+AccessKey, "AWS_SECRET_ACCESS_KEY="+SecretKey,
 		"AWS_DEFAULT_REGION="+Region, "AWS_REGION="+Region, "AWS_ENDPOINT_URL="+n.Endpoint,
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=", "AWS_CONFIG_FILE="+filepath.Join(dir, "aws-config"),
@@ -316,6 +317,12 @@ func (n *Node) Try(t testing.TB, dir, name string, args ...string) (string, erro
 		return out.String(), fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(name), strings.Join(args, " "), err, out.String(), errs.String())
 	}
 	return out.String(), nil
+}
+
+// withoutAWS drops the settings of AWS tools that a developer's own
+// environment may hold.
+func withoutAWS(env []string) []string {
+	return slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
 }
 
 // Bytes returns n deterministic bytes for a seed; they do not repeat or compress.

@@ -5,7 +5,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-s3 = boto3.client("s3", config=Config(retries={"total_max_attempts": 1}))
+s3 = boto3.client("s3", config=Config(retries={"total_max_attempts": 1}, signature_version="s3v4"))
 
 
 def code(call, **kw):
