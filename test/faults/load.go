@@ -65,7 +65,7 @@ type worker struct {
 func newLoad(client *s3.Client, bucket string, seed uint64, workers, keys int) *load {
 	l := &load{client: client, bucket: bucket}
 	for i := range workers {
-		w := &worker{l: l, rng: rand.New(rand.NewPCG(seed, uint64(i))), seed: seed<<20 + uint64(i)<<40, slots: map[string]*slot{}}
+		w := &worker{l: l, rng: rand.New(rand.NewPCG(seed, uint64(i))), seed: seed&(1<<16-1)<<40 + uint64(i)<<32, slots: map[string]*slot{}}
 		for k := range keys {
 			key := fmt.Sprintf("w%02d/dir%d/key %03d", i, k%3, k)
 			w.keys = append(w.keys, key)
