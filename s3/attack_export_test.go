@@ -22,6 +22,7 @@ func (s *Server) Unguard() {
 	ops := operations()
 	for i := range ops {
 		ops[i].action, ops[i].versionAction, ops[i].anonymous = "", "", true
+		ops[i].late = false
 	}
 	s.router = newRouter(ops)
 }

@@ -631,3 +631,50 @@ func TestExistenceIsNotTold(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A policy's conditions on tags and retention hold wherever the tags and the
+// retention stand: in headers, in bodies, in forms.
+func TestConditionsOnBodies(t *testing.T) {
+	f := openField(t)
+	tagging := func(value string) string {
+		return "<Tagging><TagSet><Tag><Key>class</Key><Value>" + value + "</Value></Tag></TagSet></Tagging>"
+	}
+	put := call{method: "PUT", path: "/attacked/key", query: "tagging="}
+	header := call{method: "PUT", path: "/attacked/tagged", body: "x"}
+	try := func(what, value, want string) {
+		t.Helper()
+		c := put
+		c.body = tagging(value)
+		mustBe(t, what+", body "+value, f.attack(t, byHeader(t, f.mallory, c)), want)
+		h := header
+		h.headers = []string{"X-Amz-Tagging", "class=" + value}
+		mustBe(t, what+", header "+value, f.attack(t, byHeader(t, f.mallory, h)), want)
+		got := f.post(t, f.mallory, map[string]string{"key": "posted", "tagging": tagging(value)}, "content", nil)
+		if (got.code == want) != (want != "" || got.status < 300) || want == "" && got.status >= 300 {
+			t.Errorf("%s, form %s: %v, want %q", what, value, got, want)
+		}
+	}
+	f.allow(t, onAttacked, `{"Effect":"Deny","Action":"s3:PutObjectTagging","Resource":"*","Condition":{"StringEquals":{"s3:RequestObjectTag/class":"secret"}}}`)
+	try("a deny", "secret", "AccessDenied")
+	try("a deny", "public", "")
+	f.allow(t, `{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::attacked/*"}`,
+		`{"Effect":"Allow","Action":"s3:PutObjectTagging","Resource":"*","Condition":{"StringEquals":{"s3:RequestObjectTag/class":"public"}}}`)
+	try("an allow", "secret", "AccessDenied")
+	try("an allow", "public", "")
+	f.allow(t, onAttacked, `{"Effect":"Deny","Action":"s3:PutObjectRetention","Resource":"*","Condition":{"NumericGreaterThan":{"s3:object-lock-remaining-retention-days":10}}}`)
+	retain := func(days int) call {
+		return call{method: "PUT", path: "/attacked/key", query: "retention=", body: "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>" +
+			time.Now().UTC().AddDate(0, 0, days).Format(time.RFC3339) + "</RetainUntilDate></Retention>"}
+	}
+	mustBe(t, "a long retention", f.attack(t, byHeader(t, f.mallory, retain(100))), "AccessDenied")
+	mustBe(t, "a short one, in a bucket without locks", f.attack(t, byHeader(t, f.mallory, retain(5))), "InvalidRequest")
+}
+
+// What GetObject is denied for, GetObjectAttributes does not tell.
+func TestAttributesNeedGetObject(t *testing.T) {
+	f := openField(t)
+	f.allow(t, onAttacked, `{"Effect":"Deny","Action":"s3:GetObject","Resource":"*"}`)
+	mustBe(t, "attributes", f.as(t, f.mallory, "GET", "/attacked/key?attributes=", "X-Amz-Object-Attributes", "ETag"), "AccessDenied")
+	f.allow(t, onAttacked)
+	mustBe(t, "with both", f.as(t, f.mallory, "GET", "/attacked/key?attributes=", "X-Amz-Object-Attributes", "ETag"), "")
+}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/access"
@@ -38,7 +40,7 @@ func (s *Server) authorize(ctx context.Context, q *request) error {
 		return err
 	}
 	action := q.op.permission(q.versioned)
-	if action == "" {
+	if action == "" || q.op.late {
 		return nil
 	}
 	return q.permitOn(ctx, action, b, q.key, q.version)
@@ -204,8 +206,47 @@ func (q *request) conditions(v catalog.VersionID) map[string][]string {
 		}
 	}
 	headerConditions(h, set)
+	if until, err := parseISOTime(h.Get("x-amz-object-lock-retain-until-date")); err == nil {
+		m["s3:object-lock-remaining-retention-days"] = []string{q.daysUntil(until)}
+	}
 	requestTags(h, m)
+	maps.Copy(m, q.facts)
 	return m
+}
+
+func (q *request) daysUntil(t time.Time) string {
+	return itoa(int64(t.Sub(q.s.cfg.Clock()) / (24 * time.Hour)))
+}
+
+// permitLate asks for the permission of an operation that is marked late.
+func (q *request) permitLate(ctx context.Context) error {
+	return q.permit(ctx, q.op.permission(q.versioned))
+}
+
+// learn adds a condition key that the body tells.
+func (q *request) learn(key string, values ...string) {
+	if q.facts == nil {
+		q.facts = make(map[string][]string)
+	}
+	q.facts[key] = append(q.facts[key], values...)
+}
+
+// learnTags adds the condition keys of the tags in a body.
+func (q *request) learnTags(tags []catalog.Tag) {
+	for _, t := range tags {
+		q.learn("s3:RequestObjectTag/"+t.Key, t.Value)
+		q.learn("s3:RequestObjectTagKeys", t.Key)
+	}
+}
+
+// learnRetention adds the condition keys of the retention in a body.
+func (q *request) learnRetention(r catalog.Retention) {
+	if r.Mode == "" {
+		return
+	}
+	q.learn("s3:object-lock-mode", r.Mode)
+	q.learn("s3:object-lock-retain-until-date", r.Until.UTC().Format(time.RFC3339))
+	q.learn("s3:object-lock-remaining-retention-days", q.daysUntil(r.Until))
 }
 
 // headerConditions sets the condition keys that are named after headers.

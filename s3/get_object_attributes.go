@@ -52,6 +52,13 @@ func (s *Server) getObjectAttributes(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
+	read := "s3:GetObject" // attributes are read with both permissions
+	if q.versioned {
+		read = "s3:GetObjectVersion"
+	}
+	if err := q.permit(ctx, read); err != nil {
+		return err
+	}
 	b, err := q.Bucket(ctx)
 	if err != nil {
 		return err

@@ -76,13 +76,17 @@ func (s *Server) putObjectRetention(ctx context.Context, q *request) error {
 	if err := q.readLock("Retention", &doc); err != nil {
 		return err
 	}
+	now := s.cfg.Clock()
+	want, malformed := doc.retention(now)
+	q.learnRetention(want)
+	if err := q.permitLate(ctx); err != nil {
+		return err
+	}
 	if err := q.lockedBucket(ctx); err != nil {
 		return err
 	}
-	now := s.cfg.Clock()
-	want, err := doc.retention(now)
-	if err != nil {
-		return err
+	if malformed != nil {
+		return malformed
 	}
 	bypass, err := q.bypass(ctx)
 	if err != nil {

@@ -31,6 +31,10 @@ func (s *Server) putObjectTagging(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
+	q.learnTags(tags)
+	if err := q.permitLate(ctx); err != nil {
+		return err
+	}
 	if err := q.changeTags(ctx, tags, "ObjectTagging:Put"); err != nil {
 		return err
 	}

@@ -50,6 +50,14 @@ func (s *Server) postObject(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
+	if text, ok := f.fields["tagging"]; ok {
+		var doc tagging
+		if parseXML([]byte(text), "Tagging", &doc) == nil { // else refused later
+			if tags, err := doc.tags(); err == nil {
+				q.learnTags(tags)
+			}
+		}
+	}
 	if err := q.permit(ctx, "s3:PutObject"); err != nil {
 		return err
 	}

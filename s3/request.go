@@ -38,9 +38,10 @@ type request struct {
 	length  int64              // decoded bytes to come, -1 unknown
 	trailer func() http.Header // the verified trailers, after body's EOF; may be nil
 
-	bucket     *objects.Bucket  // loaded by Bucket
-	found      *catalog.Version // loaded by find
-	objectSize int64            // for the access log
+	facts      map[string][]string // condition keys that the body tells
+	bucket     *objects.Bucket     // loaded by Bucket
+	found      *catalog.Version    // loaded by find
+	objectSize int64               // for the access log
 	observed   bool
 }
 

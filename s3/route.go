@@ -47,7 +47,16 @@ type operation struct {
 	versionAction string
 	anonymous     bool // a request without credentials may be allowed by policy or ACL
 	body          bodyKind
-	handle        func(s *Server, ctx context.Context, q *request) error
+	// late says that the handler asks for the permission itself, once it knows
+	// what the body says: policies may have conditions on it.
+	late   bool
+	handle func(s *Server, ctx context.Context, q *request) error
+}
+
+// afterBody marks the row as late.
+func (op operation) afterBody() operation {
+	op.late = true
+	return op
 }
 
 // permission returns the IAM action for a request with or without a version.

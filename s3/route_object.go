@@ -32,12 +32,12 @@ func objectConfigurationRows() []operation {
 	}
 	return []operation{
 		row("GetObjectTagging", "GET", "tagging", "s3:GetObjectTagging", "s3:GetObjectVersionTagging", bodyNone, (*Server).getObjectTagging),
-		row("PutObjectTagging", "PUT", "tagging", "s3:PutObjectTagging", "s3:PutObjectVersionTagging", bodyXML, (*Server).putObjectTagging),
+		row("PutObjectTagging", "PUT", "tagging", "s3:PutObjectTagging", "s3:PutObjectVersionTagging", bodyXML, (*Server).putObjectTagging).afterBody(),
 		row("DeleteObjectTagging", "DELETE", "tagging", "s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging", bodyNone, (*Server).deleteObjectTagging),
 		row("GetObjectAcl", "GET", "acl", "s3:GetObjectAcl", "s3:GetObjectVersionAcl", bodyNone, (*Server).getObjectAcl),
 		row("PutObjectAcl", "PUT", "acl", "s3:PutObjectAcl", "s3:PutObjectVersionAcl", bodyXML, (*Server).putObjectAcl),
 		row("GetObjectRetention", "GET", "retention", "s3:GetObjectRetention", "", bodyNone, (*Server).getObjectRetention),
-		row("PutObjectRetention", "PUT", "retention", "s3:PutObjectRetention", "", bodyXML, (*Server).putObjectRetention),
+		row("PutObjectRetention", "PUT", "retention", "s3:PutObjectRetention", "", bodyXML, (*Server).putObjectRetention).afterBody(),
 		row("GetObjectLegalHold", "GET", "legal-hold", "s3:GetObjectLegalHold", "", bodyNone, (*Server).getObjectLegalHold),
 		row("PutObjectLegalHold", "PUT", "legal-hold", "s3:PutObjectLegalHold", "", bodyXML, (*Server).putObjectLegalHold),
 	}
