@@ -53,7 +53,6 @@ func (c *hookedCatalog) Update(ctx context.Context, changes ...catalog.Change) e
 func hook(t testing.TB, h *hookedCatalog) *objectstest.Mesh {
 	return objectstest.NewMesh(t, objectstest.Options{
 		WrapCatalog: func(c catalog.Catalog) catalog.Catalog { h.Catalog = c; return h },
-		Config:      func(c *objects.Config) { c.CommitTimeout = 300 * time.Millisecond },
 	})
 }
 
@@ -128,10 +127,15 @@ func TestLostCommitAnswer(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err = m.Store.Put(context.Background(), objects.PutRequest{Bucket: "b", Key: "doubt", Body: bytes.NewReader(data), Size: -1}); !errors.Is(err, hallig.ErrUnavailable) {
+	brief, err := objects.New(objects.Config{Catalog: h, Drives: m.Drives, Keys: m.Keys, Mesh: m.Keys.Mesh(), Session: hallig.NewID(), CommitTimeout: 100 * time.Millisecond})
+	if err != nil {
 		t.Fatal(err)
 	}
-	m.Store.WaitBackground()
+	defer brief.Close()
+	if _, err = brief.Put(context.Background(), objects.PutRequest{Bucket: "b", Key: "doubt", Body: bytes.NewReader(data), Size: -1}); !errors.Is(err, hallig.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	brief.WaitBackground()
 	v, err = m.Store.Head(context.Background(), "b", "doubt", "")
 	if err != nil {
 		t.Fatal(err)

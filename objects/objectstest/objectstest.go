@@ -74,8 +74,9 @@ func NewMesh(t testing.TB, o Options) *Mesh {
 	}
 	config := objects.Config{
 		Catalog: m.Catalog, Drives: m.Drives, Keys: m.Keys, Mesh: mesh, Session: hallig.NewID(),
-		Damage: func(d objects.Damage) { m.mu.Lock(); defer m.mu.Unlock(); m.damage = append(m.damage, d) },
-		Events: func(e objects.Event) { m.mu.Lock(); defer m.mu.Unlock(); m.events = append(m.events, e) },
+		HedgeAfter: 10 * time.Second, // a loaded test machine is not a slow drive
+		Damage:     func(d objects.Damage) { m.mu.Lock(); defer m.mu.Unlock(); m.damage = append(m.damage, d) },
+		Events:     func(e objects.Event) { m.mu.Lock(); defer m.mu.Unlock(); m.events = append(m.events, e) },
 	}
 	if o.WrapCatalog != nil {
 		config.Catalog = o.WrapCatalog(m.Catalog)
