@@ -106,16 +106,16 @@ func (st *Statement) check(known map[string]Scope, bucket string) error {
 		}
 		onBucket, onObject = onBucket || b, onObject || o
 	}
+	for i := range st.Conditions {
+		if err := st.Conditions[i].check(st, bucket != ""); err != nil {
+			return err
+		}
+	}
 	if bucket != "" && !st.NotAction && !st.NotResource {
 		for _, of := range scopes {
 			if !(of[OnBucket] && onBucket || of[OnObject] && onObject) {
 				return malformedPolicy("Action does not apply to any resource(s) in statement")
 			}
-		}
-	}
-	for i := range st.Conditions {
-		if err := st.Conditions[i].check(st, bucket != ""); err != nil {
-			return err
 		}
 	}
 	return nil
