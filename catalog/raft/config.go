@@ -57,6 +57,9 @@ type Config struct {
 	SnapshotInterval time.Duration
 	// SnapshotEntries is how many log entries there must be for it. 0: 8192.
 	SnapshotEntries uint64
+	// SnapshotBytes is how much the log grows before it is truncated anyway, so
+	// that a start has little to repeat. 0: 64 MiB.
+	SnapshotBytes int64
 	// Probe is how often mirrors are probed (is the directory there, free space).
 	// 0: 1 s.
 	Probe  time.Duration
@@ -79,6 +82,7 @@ func (c *Config) fill() error {
 	set(&c.Reserve, 64<<20)
 	set(&c.SnapshotInterval, 30*time.Second)
 	set(&c.SnapshotEntries, 8192)
+	set(&c.SnapshotBytes, 64<<20)
 	set(&c.Probe, time.Second)
 	set(&c.Cache, 64<<20)
 	set(&c.Memory, 8<<20)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -48,6 +49,8 @@ type logStore struct {
 	mu          sync.Mutex // orders the writes, which are numbered
 	writes      uint64
 	first, last uint64 // indexes; 0: empty
+
+	grown atomic.Int64 // bytes stored since the last truncation was asked for
 }
 
 // newLogStore returns the partition's store; the mirrors must agree.
@@ -201,6 +204,9 @@ func (l *logStore) StoreLogs(logs []*hraft.Log) error {
 			l.first = logs[0].Index
 		}
 		l.last = logs[len(logs)-1].Index
+		for _, e := range logs {
+			l.grown.Add(int64(len(e.Data)))
+		}
 	})
 }
 

@@ -98,9 +98,16 @@ func crashCopy(t testing.TB, c Config) Config {
 	dirs := c.Dirs
 	c.Dirs = nil
 	for i, dir := range dirs {
-		to := filepath.Join(root, fmt.Sprint("drive", i))
-		if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
+		to := ""
+		for try := range 10 { // files come and go while it is copied
+			to = filepath.Join(root, fmt.Sprint("drive", i, "try", try))
+			err := os.CopyFS(to, os.DirFS(dir))
+			if err == nil {
+				break
+			}
+			if !missing(err) || try == 9 {
+				t.Fatal(err)
+			}
 		}
 		c.Dirs = append(c.Dirs, to)
 	}
@@ -575,4 +582,17 @@ func TestLastMirrorUnderLoad(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+}
+
+// TestTruncate lets the log grow and looks at whether it is cut.
+func TestTruncate(t *testing.T) {
+	c := config(t, 1)
+	c.SnapshotBytes, c.Probe = 1<<16, time.Millisecond
+	n := open(t, c)
+	b := benchBucket(t, n)
+	for i := 0; n.Status().Partitions[1].Snapshot == 0; i++ {
+		puts(t, n, b, 0, 20)
+	}
+	puts(t, n, b, 0, 20)
+	holds(t, open(t, crashCopy(t, c)), b, 20)
 }

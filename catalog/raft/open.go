@@ -343,6 +343,9 @@ func (n *Catalog) probe(ctx context.Context) {
 	defer t.Stop()
 	for {
 		n.probeOnce()
+		for _, p := range n.partitions {
+			p.truncate()
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -162,6 +162,18 @@ func (p *partition) serve(ctx context.Context) {
 	}
 }
 
+// truncate takes a snapshot when the log has grown large, so that it can be
+// truncated.
+func (p *partition) truncate() {
+	if p.log.grown.Load() < p.node.cfg.SnapshotBytes || p.broken() != nil || p.node.rebuilding.Load() > 0 {
+		return
+	}
+	p.log.grown.Store(0)
+	if err := p.raft.Snapshot().Error(); err != nil && !errors.Is(err, hraft.ErrNothingNewToSnapshot) && !errors.Is(err, hraft.ErrRaftShutdown) {
+		p.node.cfg.Log.Warn("the catalog's log was not truncated", "partition", p.id, "err", err)
+	}
+}
+
 // strict returns once everything acknowledged before the call is in the state.
 func (p *partition) strict(ctx context.Context) error {
 	if err := p.broken(); err != nil {
