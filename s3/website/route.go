@@ -58,11 +58,11 @@ func (c Config) Directory(q Request) (index string, to Move, ok bool) {
 	if c.Index == nil || q.Key == "" || strings.HasSuffix(q.Key, "/") {
 		return "", Move{}, false
 	}
-	loc := (&url.URL{Path: "/" + q.Key + "/", RawQuery: q.Query}).EscapedPath()
-	if q.Query != "" {
-		loc += "?" + q.Query
+	u := url.URL{Path: "/" + q.Key + "/", RawQuery: q.Query}
+	if strings.HasPrefix(q.Key, "/") { // "//x/" alone would name another host
+		u.Scheme, u.Host = q.Scheme, q.Host
 	}
-	return q.Key + "/" + c.Index.Suffix, Move{Location: loc, Code: 302}, true
+	return q.Key + "/" + c.Index.Suffix, Move{Location: u.String(), Code: 302}, true
 }
 
 func (r Rule) prefix() string {

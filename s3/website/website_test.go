@@ -91,6 +91,9 @@ func TestRoutes(t *testing.T) {
 	if !ok || index != "a dir/index.html" || to != (Move{"/a%20dir/?r=1", 302}) {
 		t.Errorf("Directory: %q %+v %v", index, to, ok)
 	}
+	if _, to, _ := c.Directory(q("/evil.example")); to.Location != "http://b.site:80//evil.example/?r=1" {
+		t.Errorf("a key that looks like a host: %+v", to)
+	}
 	all, err := Parse(doc("<RedirectAllRequestsTo><HostName>w.example</HostName><Protocol>https</Protocol></RedirectAllRequestsTo>"))
 	if err != nil {
 		t.Fatal(err)
