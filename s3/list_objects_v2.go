@@ -37,9 +37,11 @@ func (s *Server) listObjectsV2(ctx context.Context, q *request) error {
 		ContinuationToken: token, MaxKeys: p.limit, Delimiter: p.text(p.delimiter), EncodingType: p.encoding,
 	}
 	if q.query.Has("continuation-token") {
-		if after, err = decodeToken(token); err != nil {
+		behind, err := decodeToken(token)
+		if err != nil {
 			return err
 		}
+		after = max(after, behind)
 	}
 	if _, err := q.Bucket(ctx); err != nil {
 		return err

@@ -19,6 +19,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/hallig-cloud/hallig/catalog"
+	"github.com/hallig-cloud/hallig/objects"
+	"github.com/hallig-cloud/hallig/s3"
 )
 
 var ctx = context.Background()
@@ -102,34 +106,49 @@ func TestRangesAndParts(t *testing.T) {
 	wantError(t, err, 400, "InvalidArgument")
 }
 
+// Of writers that all demand that nothing is there yet, one wins. With the
+// demand dropped on its way to the store all would.
 func TestConditionalWritesHaveOneWinner(t *testing.T) {
-	d := openDoor(t)
-	b := d.bucket("race")
-	for round := range 5 {
-		key := fmt.Sprint("key", round)
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		won := 0
-		for i := range 8 {
-			wg.Go(func() {
-				_, err := d.root.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: &key, Body: strings.NewReader(fmt.Sprint(i)), IfNoneMatch: aws.String("*")})
-				mu.Lock()
-				defer mu.Unlock()
-				if err == nil {
-					won++
-					return
-				}
-				var api smithy.APIError
-				if !errors.As(err, &api) || api.ErrorCode() != "PreconditionFailed" && api.ErrorCode() != "ConditionalRequestConflict" {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if won != 1 {
-			t.Fatalf("%d writers won", won)
-		}
+	if won := winners(t, openDoor(t)); won != 1 {
+		t.Errorf("%d writers won", won)
 	}
+	careless := openDoor(t, func(c *s3.Config) { c.Store = unconditional{c.Store} })
+	if won := winners(t, careless); won == 1 {
+		t.Error("the test would not notice that conditions are dropped")
+	}
+}
+
+type unconditional struct{ objects.API }
+
+func (u unconditional) Put(ctx context.Context, r objects.PutRequest) (catalog.Version, error) {
+	r.If = catalog.Precondition{}
+	return u.API.Put(ctx, r)
+}
+
+// winners lets eight writers race for a key and counts who won.
+func winners(t *testing.T, d *door) int {
+	t.Helper()
+	b, key := d.bucket("race"), "key"
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for i := range 8 {
+		wg.Go(func() {
+			_, err := d.root.PutObject(ctx, &awss3.PutObjectInput{Bucket: &b, Key: &key, Body: strings.NewReader(fmt.Sprint(i)), IfNoneMatch: aws.String("*")})
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				won++
+				return
+			}
+			var api smithy.APIError
+			if !errors.As(err, &api) || api.ErrorCode() != "PreconditionFailed" && api.ErrorCode() != "ConditionalRequestConflict" {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	return won
 }
 
 func TestConditionsOfWrites(t *testing.T) {

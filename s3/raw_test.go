@@ -204,3 +204,65 @@ func TestAnonymousForm(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+func TestVirtualHost(t *testing.T) {
+	d := openDoor(t, func(c *s3.Config) { c.Domains = []string{"s3.test"} })
+	b := d.bucket("hosted")
+	d.put(b, "hosted/k", "body")
+	r, err := http.NewRequest("GET", d.url+"/hosted/k", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "hosted.s3.test"
+	const hash = "UNSIGNED-PAYLOAD"
+	r.Header.Set("x-amz-content-sha256", hash)
+	if err := v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{AccessKeyID: rootKey, SecretAccessKey: rootSecret}, r, hash, "s3", "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if a := d.roundTrip(r); a.status != 200 || a.body != "body" {
+		t.Errorf("%+v", a)
+	}
+	if a := d.raw("GET", "/hosted/hosted/k", nil, nil); a.status != 200 {
+		t.Errorf("path style beside it: %+v", a)
+	}
+}
+
+func TestExpectedOwner(t *testing.T) {
+	d := openDoor(t)
+	b := d.bucket("owned")
+	d.put(b, "k", "x")
+	for owner, status := range map[string]int{"000000000000": 200, rootKey: 200, "111111111111": 403} {
+		if a := d.raw("GET", "/owned/k", nil, map[string]string{"x-amz-expected-bucket-owner": owner}); a.status != status {
+			t.Errorf("%s: %d, want %d", owner, a.status, status)
+		}
+	}
+	for owner, status := range map[string]int{"000000000000": 200, "111111111111": 403} {
+		a := d.raw("PUT", "/owned/copy", nil, map[string]string{"x-amz-copy-source": "owned/k", "x-amz-source-expected-bucket-owner": owner})
+		if a.status != status {
+			t.Errorf("source of %s: %d, want %d", owner, a.status, status)
+		}
+	}
+}
+
+// Who may not list a bucket does not learn which keys it lacks.
+func TestAbsentKeysAreNotTold(t *testing.T) {
+	d := openDoor(t)
+	b := d.bucket("quiet")
+	d.put(b, "there", "x")
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::quiet/*"}]}`
+	if a := d.raw("PUT", "/quiet?policy", []byte(policy), nil); a.status != 204 {
+		t.Fatalf("%+v", a)
+	}
+	for path, status := range map[string]int{"/quiet/there": 200, "/quiet/absent": 403} {
+		r, err := http.NewRequest("GET", d.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := d.roundTrip(r); a.status != status {
+			t.Errorf("%s: %d, want %d", path, a.status, status)
+		}
+	}
+	if a := d.raw("GET", "/quiet/absent", nil, nil); a.status != 404 {
+		t.Errorf("the owner: %d", a.status)
+	}
+}

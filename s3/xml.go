@@ -16,7 +16,7 @@ const (
 	maxXML      = 1 << 20 // bytes of an ordinary request document
 	maxXMLParts = 4 << 20 // bytes of a CompleteMultipartUpload or a DeleteObjects
 	maxXMLDepth = 32      // nested elements
-	maxXMLNodes = 200_000 // elements
+	maxXMLNodes = 60_000  // elements: 10,000 parts with all they may have
 )
 
 // parseXML decodes a request document into v. It refuses what S3's schema has
