@@ -1,6 +1,7 @@
 package upkeep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,8 +109,9 @@ type planner struct {
 }
 
 type fitting struct {
-	pool    hallig.PoolID
-	survive hallig.Survive
+	pool     hallig.PoolID
+	survive  hallig.Survive
+	explicit bool // somebody stated the promise; else it follows from the drives
 }
 
 func (p *planner) readBuckets(ctx context.Context) error {
@@ -146,17 +148,15 @@ func (p *planner) plan(ctx context.Context, v *catalog.Version) ([]*placement.Po
 	if !ok {
 		return nil, nil
 	}
-	survive := b.Survive
-	if survive == "" {
-		survive = p.u.config.Survive
-	}
-	if survive == "" {
+	survive := cmp.Or(b.Survive, p.u.config.Survive)
+	explicit := survive != ""
+	if !explicit {
 		survive = placement.Default(p.t)
 	}
 	var out []*placement.Pool
 	for i := range v.Extents {
 		e := &v.Extents[i]
-		to, err := p.better(ctx, e, survive)
+		to, err := p.better(ctx, e, survive, explicit)
 		if err != nil {
 			return nil, err
 		}
@@ -171,11 +171,11 @@ func (p *planner) plan(ctx context.Context, v *catalog.Version) ([]*placement.Po
 }
 
 // better returns the pool that an extent should move to, or nil.
-func (p *planner) better(ctx context.Context, e *catalog.Extent, survive hallig.Survive) (*placement.Pool, error) {
+func (p *planner) better(ctx context.Context, e *catalog.Extent, survive hallig.Survive, explicit bool) (*placement.Pool, error) {
 	p.u.mu.Lock()
 	forced := p.u.forced[e.Data]
 	p.u.mu.Unlock()
-	key := fitting{e.Pool, survive}
+	key := fitting{e.Pool, survive, explicit}
 	to, known := p.fits[key]
 	if !known || forced {
 		from, err := p.u.pool(ctx, e.Pool)
@@ -195,13 +195,38 @@ func (p *planner) better(ctx context.Context, e *catalog.Extent, survive hallig.
 			return nil, err
 		}
 		if !forced {
-			if to.Scheme == from.Scheme && from.Survives(p.t, to.Survive) {
+			if !p.worthMoving(from, to, explicit) {
 				to = nil
 			}
 			p.fits[key] = to
 		}
 	}
 	return to, nil
+}
+
+// worthMoving reports whether data should move from one pool to another that
+// the present promise asks for: because it must (the old pool does not keep the
+// promise, or lacks drives for some shards), or because the new one stores less.
+// What follows only from drives that were lost never makes data less safe than
+// it is.
+func (p *planner) worthMoving(from, to *placement.Pool, explicit bool) bool {
+	if to.Scheme == from.Scheme && from.Survives(p.t, to.Survive) {
+		return false
+	}
+	if !from.Survives(p.t, to.Survive) || p.holes(from) && !p.holes(to) {
+		return true
+	}
+	return to.Scheme.Overhead() < from.Scheme.Overhead() && (explicit || to.Survives(p.t, from.Survive))
+}
+
+// holes reports whether some shard of the pool has no drive.
+func (p *planner) holes(pool *placement.Pool) bool {
+	for g := range pool.Groups {
+		if slices.ContainsFunc(pool.Drives(p.t, g), hallig.DriveID.IsZero) {
+			return true
+		}
+	}
+	return false
 }
 
 // A reencoding is recorded before its first shard is written, so that what a

@@ -403,6 +403,55 @@ func TestLostDrive(t *testing.T) {
 	}
 }
 
+// TestNeverLessSafe: when the default promise shrinks with the drives, what can
+// stay as safe as it was does; when somebody states a smaller promise, it
+// shrinks, and when drives are back it grows.
+func TestNeverLessSafe(t *testing.T) {
+	w := newWorld(t, 4, nil, nil)
+	w.put("small", 100)   // 3 copies
+	w.put("large", 50000) // 2+2
+	w.lose(w.Drives.IDs()[0], placement.DriveLost)
+	scheme := func(key string) string {
+		v, err := w.Store.Head(t.Context(), "b", key, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := w.u.pool(t.Context(), v.Extents[0].Pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Scheme.String()
+	}
+	step := func(small, large string) {
+		t.Helper()
+		w.compare()
+		w.repair()
+		if r, err := w.u.Reencode(t.Context()); err != nil || r.Failed > 0 {
+			t.Fatalf("%+v %v", r, err)
+		}
+		w.pass(time.Hour)
+		if _, err := w.u.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.whole()
+		if scheme("small") != small || scheme("large") != large {
+			t.Fatalf("small %s, large %s; want %s, %s", scheme("small"), scheme("large"), small, large)
+		}
+		w.mustCheck()
+	}
+	step("3 copies", "2 copies")
+	if _, err := w.Store.UpdateBucket(t.Context(), "b", func(b *objects.Bucket) error { b.Survive = hallig.SurviveDrive; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	step("2 copies", "2 copies")
+	if _, err := w.Store.UpdateBucket(t.Context(), "b", func(b *objects.Bucket) error { b.Survive = ""; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	id := w.Drives.Add()
+	w.disks[id] = &disk{Store: w.Drives.Mem(id), hidden: map[shard.ID]bool{}, lies: map[shard.ID]bool{}}
+	step("3 copies", "2+2")
+}
+
 // TestDrain: a draining drive is emptied of what is needed, then it may go.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, 8, nil, nil)
