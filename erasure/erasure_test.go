@@ -286,3 +286,17 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 }
+
+func TestCodes(t *testing.T) {
+	var c Codes
+	a, err := c.Get(4, 2)
+	if err != nil || a.K() != 4 || a.M() != 2 {
+		t.Fatal(err)
+	}
+	if b, _ := c.Get(4, 2); a != b {
+		t.Error("a code is made once")
+	}
+	if _, err := c.Get(0, 2); !errors.Is(err, hallig.ErrInvalid) {
+		t.Error(err)
+	}
+}

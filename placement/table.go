@@ -132,7 +132,9 @@ func (f *filler) admits(g, i, d int) bool {
 	return true
 }
 
-// fillRow fills the holes of a row with the drives that lack most.
+// fillRow fills the holes of a row with the drives that lack most. It never
+// gets stuck: sets of drives within nested caps are the independent sets of a
+// laminar matroid, so whatever is in the row can be completed.
 func (f *filler) fillRow(g int) {
 	for i, d := range f.rows[g] {
 		if d >= 0 {
@@ -150,31 +152,6 @@ func (f *filler) fillRow(g int) {
 		}
 		if best >= 0 {
 			f.place(g, i, best)
-			continue
-		}
-		f.displace(g, i)
-	}
-}
-
-// displace handles a hole that no drive fits, because what fills the row took
-// the wrong domains: one of those gives way.
-func (f *filler) displace(g, i int) {
-	for j, was := range f.rows[g] {
-		if j == i || was < 0 {
-			continue
-		}
-		for a := range f.drives {
-			if !f.admits(g, j, a) {
-				continue
-			}
-			f.place(g, j, a)
-			for b := range f.drives {
-				if f.admits(g, i, b) {
-					f.place(g, i, b)
-					return
-				}
-			}
-			f.place(g, j, was)
 		}
 	}
 }

@@ -260,7 +260,11 @@ func TestNothingIsPrinted(t *testing.T) {
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", key, "secrets", secrets, "root", secrets.Roots[0], "ring", ring)
 	js, _ := json.Marshal(map[string]any{"k": key, "p": &key, "s": secrets, "r": secrets.Roots})
 	all := log.String() + string(js)
-	for _, v := range []any{key, &key, secrets, *secrets, secrets.Roots, ring} {
+	b, _ := bucket(t, ring, testBucket)
+	for i := range b.key {
+		b.key[i] = 0xf3
+	}
+	for _, v := range []any{key, &key, secrets, *secrets, secrets.Roots, ring, b} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s", "%q", "%d"} {
 			all += fmt.Sprintf(verb, v)
 		}

@@ -688,3 +688,39 @@ func TestReencodeCutShort(t *testing.T) {
 		w.mustCheck()
 	}
 }
+
+// TestExpectOrder: shards are expected in ID order, also when one data id has
+// several extents and generations.
+func TestExpectOrder(t *testing.T) {
+	w := newWorld(t, 2, nil, nil)
+	w.put("x", 5<<20)
+	v, err := w.Store.Head(t.Context(), "b", "x", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := v.Extents[0]
+	spans := []span{
+		{e.Data, 0, 2, 5 << 20, e.Pool, 1},
+		{e.Data, 0, 3, 9 << 20, e.Pool, 4},
+		{e.Data, 5, 1, 10, e.Pool, 0},
+	}
+	slices.SortFunc(spans, span.compare)
+	var got []shard.ID
+	for x, err := range w.u.expect(t.Context(), newRows(w.Drives.Topology()), w.Drives.IDs()[0], spans) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, x.id)
+	}
+	if len(got) != 6 || !slices.IsSortedFunc(got, shard.ID.Compare) {
+		t.Errorf("%v", got)
+	}
+	for _, id := range got {
+		if !covered(spans, stripeOf(id)) {
+			t.Errorf("%v is not covered", id)
+		}
+	}
+	if covered(spans, stripeID{e.Data, 2, 1}) || covered(spans, stripeID{e.Data, 5, 1}) {
+		t.Error("what no span has is covered")
+	}
+}
