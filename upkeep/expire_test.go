@@ -57,14 +57,6 @@ func (w *world) versions(key string) (versions, markers int) {
 	return versions, markers
 }
 
-func (w *world) delete(key string) {
-	w.t.Helper()
-	res, err := w.Store.Delete(w.t.Context(), "b", objects.DeleteRequest{Key: key})
-	if err != nil || res[0].Err != nil {
-		w.t.Fatal(err, res[0].Err)
-	}
-}
-
 const enabled = "<Status>Enabled</Status>"
 
 func TestExpireCurrent(t *testing.T) {
@@ -156,10 +148,7 @@ func TestExpireVersions(t *testing.T) {
 // TestExpireRaces: an object that was written anew, and one under a lock, stay.
 func TestExpireRaces(t *testing.T) {
 	raced := false
-	var w *world
-	w = newWorld(t, 1, func(c *Config) {
-		c.Yield = nil
-	}, nil)
+	w := newWorld(t, 1, nil, nil)
 	w.put("k", 10)
 	w.put("locked", 10)
 	w.rules(catalog.Unversioned, "<Filter/>"+enabled+"<Expiration><Days>1</Days></Expiration>")

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
@@ -159,27 +158,18 @@ func (r *recoder) write(ctx context.Context, sealed []byte) error {
 func (r *recoder) spread(ctx context.Context, h shard.Header, shards [][]byte) error {
 	row := r.to.Drives(r.u.config.Drives.Topology(), r.to.Group(h.ID.Data, h.ID.Stripe))
 	errs := make([]error, len(row))
-	var g errgroup.Group
+	var g sync.WaitGroup
 	for i, id := range row {
 		if len(shards[i]) == 0 {
 			continue
 		}
-		g.Go(func() error {
-			if errs[i] = r.u.take(ctx, r.u.bytes, int64(len(shards[i]))); errs[i] != nil {
-				return nil
-			}
+		g.Go(func() {
 			x := h
 			x.ID.Index, x.Length = uint16(i), uint32(len(shards[i]))
-			drive := r.u.readable(id)
-			if drive == nil {
-				errs[i] = fmt.Errorf("drive %s is away: %w", id, hallig.ErrUnavailable)
-			} else if err := drive.Put(ctx, x, shards[i]); err != nil {
-				errs[i] = fmt.Errorf("put shard %s on drive %s: %w", x.ID, id, err)
-			}
-			return nil
+			errs[i] = r.put(ctx, id, x, shards[i])
 		})
 	}
-	g.Wait() //nolint:errcheck // the errors are in errs
+	g.Wait()
 	good := 0
 	for i := range row {
 		if errs[i] == nil {
@@ -190,9 +180,23 @@ func (r *recoder) spread(ctx context.Context, h shard.Header, shards [][]byte) e
 		err := errors.Join(errs...)
 		if errors.Is(err, hallig.ErrUnavailable) {
 			// Not to be taken for a commit in doubt.
-			return fmt.Errorf("%d of %d shards are stored: %w: %v", good, r.to.Ack(), hallig.ErrFull, err)
+			return fmt.Errorf("%d of %d shards are stored: %w: %s", good, r.to.Ack(), hallig.ErrFull, err.Error())
 		}
 		return fmt.Errorf("%d of %d shards are stored: %w", good, r.to.Ack(), err)
 	}
 	return ctx.Err()
+}
+
+func (r *recoder) put(ctx context.Context, id hallig.DriveID, h shard.Header, body []byte) error {
+	if err := r.u.take(ctx, r.u.bytes, int64(len(body))); err != nil {
+		return err
+	}
+	drive := r.u.readable(id)
+	if drive == nil {
+		return fmt.Errorf("drive %s is away: %w", id, hallig.ErrUnavailable)
+	}
+	if err := drive.Put(ctx, h, body); err != nil {
+		return fmt.Errorf("put shard %s on drive %s: %w", h.ID, id, err)
+	}
+	return nil
 }

@@ -22,9 +22,7 @@ const (
 
 // A scrubbing is the scrub of one drive.
 type scrubbing struct {
-	mu   sync.Mutex // one pass at a time
-	stop context.CancelFunc
-	done chan struct{}
+	mu sync.Mutex // one pass at a time
 }
 
 // scrubAll keeps one scrub running for every drive that is a shard.Scrubber

@@ -200,7 +200,7 @@ func (u *Upkeep) repeat(ctx context.Context, name, unit string, every, wait time
 		}
 		err := f(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // told to end: f's error is of no interest
 		}
 		if err != nil {
 			wait = min(pause, every)

@@ -351,8 +351,7 @@ func TestNothingWrongIsSpread(t *testing.T) {
 			}
 		}
 		// The hidden shard must be really gone, or Put finds it.
-		fresh := &disk{Store: shardmem.New(shardmem.Config{Drive: victim.drive}), hidden: map[shard.ID]bool{}, lies: map[shard.ID]bool{}}
-		w.disks[victim.drive].Store = fresh.Store
+		w.disks[victim.drive].Store = shardmem.New(shardmem.Config{Drive: victim.drive})
 		w.compare()
 		w.repair()
 		_, got, err := w.disks[victim.drive].Get(t.Context(), victim.id, 0, -1, nil)
@@ -594,8 +593,7 @@ func (w *world) orphan(session hallig.SessionID) func() error {
 func TestOrphans(t *testing.T) {
 	for _, off := range []bool{false, true} {
 		alive := hallig.NewID()
-		var w *world
-		w = newWorld(t, 4, func(c *Config) {
+		w := newWorld(t, 4, func(c *Config) {
 			c.noFence = off
 			own := c.Session
 			c.Living = func(s hallig.SessionID) bool { return s == own || s == alive }
