@@ -173,8 +173,9 @@ func allowedByACL(q *Question) bool {
 	if !object {
 		return q.BucketACL.Allows(q.Identity, p, q.Block.IgnorePublicAcls)
 	}
-	if q.ObjectACL == nil { // private to its owner
-		return !q.Identity.Anonymous && q.ObjectOwner != "" && q.Identity.User == q.ObjectOwner
+	owner := !q.Identity.Anonymous && q.ObjectOwner != "" && q.Identity.User == q.ObjectOwner
+	if owner && (q.ObjectACL == nil || p == ReadACP || p == WriteACP) {
+		return true // an owner can always give back what it took from itself
 	}
 	return q.ObjectACL.Allows(q.Identity, p, q.Block.IgnorePublicAcls)
 }

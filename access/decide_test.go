@@ -113,6 +113,15 @@ func TestDecide(t *testing.T) {
 		"another's object":                 {owner, func(q *Question) { q.ObjectOwner, q.Ownership = id("2"), ObjectWriter }, false},
 		"another's object, enforced":       {owner, func(q *Question) { q.ObjectOwner = id("2") }, true},
 		"another's object, its owner":      {alice, func(q *Question) { q.ObjectOwner, q.Ownership = id("2"), ObjectWriter }, true},
+		"an owner without grants": {alice, func(q *Question) {
+			q.ObjectOwner, q.Ownership, q.ObjectACL = id("2"), ObjectWriter, &ACL{Owner: id("2")}
+		}, false},
+		"an owner repairs the ACL": {alice, func(q *Question) {
+			q.Action, q.ObjectOwner, q.Ownership, q.ObjectACL = "s3:PutObjectAcl", id("2"), ObjectWriter, &ACL{Owner: id("2")}
+		}, true},
+		"another repairs no ACL": {bob, func(q *Question) {
+			q.Action, q.ObjectOwner, q.Ownership, q.ObjectACL = "s3:PutObjectAcl", id("2"), ObjectWriter, &ACL{Owner: id("2")}
+		}, false},
 		"another's object, policy": {bob, func(q *Question) {
 			q.ObjectOwner, q.Ownership, q.Policy = id("2"), ObjectWriter, bucketPolicy(t, openGet)
 		}, false},

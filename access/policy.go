@@ -94,6 +94,13 @@ func (st *Statement) check(known map[string]Scope, bucket string) error {
 		}
 		of := make(map[Scope]bool, 3)
 		for _, n := range names {
+			// S3 counts this one among the objects' actions; named outright, policies
+			// in use put it beside s3:ListBucket, on the bucket.
+			if n == "s3:ListBucketMultipartUploads" {
+				of[OnObject] = true
+				of[OnBucket] = of[OnBucket] || len(names) == 1
+				continue
+			}
 			of[known[n]] = true
 		}
 		scopes = append(scopes, of)

@@ -71,7 +71,7 @@ func TestMalformedPolicies(t *testing.T) {
 	for _, r := range []string{`""`, "[]", `"arn:aws:iam:::bkt"`, `"arn:aws:s3:::/bkt"`, `"arn:aws:s3:::"`, `"arn:aws:s3:::prefix-bkt"`, `"arn:aws:s3:::bktx/*"`, `"bkt"`, `"arn:aws:s3:::other/*"`, "1"} {
 		tests = append(tests, [2]string{statement("Allow", `"*"`, `"s3:*"`, r, ""), badResource})
 	}
-	for _, a := range []string{"s3:GetObject", "s3:PutObjectTagging", "s3:GetObjec?", "s3:Abort*", "s3:???Object"} {
+	for _, a := range []string{"s3:GetObject", "s3:PutObjectTagging", "s3:GetObjec?", "s3:Abort*", "s3:*Multipart*", "s3:???Object"} {
 		tests = append(tests, [2]string{statement("Allow", `"*"`, `"`+a+`"`, bucket, ""), mismatch})
 	}
 	for _, a := range []string{"s3:ListBucket", "s3:GetBucketTagging", "s3:???BucketVersioning", "s3:*Bucket*", "s3:GetBucket*", "s3:ListAllMyBuckets"} {
@@ -102,6 +102,10 @@ func TestMalformedPolicies(t *testing.T) {
 }
 
 func TestGoodPolicies(t *testing.T) {
+	const lists = `["s3:ListBucket","s3:ListBucketMultipartUploads"]`
+	if _, err := ParsePolicy([]byte(statement("Allow", `"*"`, lists, `"arn:aws:s3:::bkt"`, "")), "bkt", account, nil); err != nil {
+		t.Error(err)
+	}
 	both := `["arn:aws:s3:::bkt","arn:aws:s3:::bkt/*"]`
 	for _, document := range []string{
 		statement("Deny", `{"AWS":"*"}`, `"s3:DeleteBucket"`, `"arn:aws:s3:::bkt"`, ""), statement("Allow", `"*"`, `"s3:Get*"`, `"arn:aws:s3:::bkt/*"`, ""),

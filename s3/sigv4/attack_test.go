@@ -372,7 +372,7 @@ func TestContentHashWords(t *testing.T) {
 			t.Errorf("%q: %v, want %s", value, err, want)
 		}
 	}
-	for value, want := range map[string]string{streamSigned: "InvalidRequest", streamSignedTrailer: "InvalidRequest", "invalid": "InvalidArgument", unsignedPayload: "OK", "": "OK"} {
+	for value, want := range map[string]string{streamSigned: "InvalidRequest", streamSignedTrailer: "InvalidRequest", streamECDSA: "NotImplemented", unsignedPayload: "OK", "": "OK"} {
 		r := request("PUT", "/bucket/key", "s3.test", "body", "X-Amz-Content-Sha256", value, "X-Amz-Decoded-Content-Length", "1")
 		if _, err := verifierAt(attackTime()).Authenticate(r); code(err) != want {
 			t.Errorf("anonymous %q: %v, want %s", value, err, want)
@@ -389,5 +389,18 @@ func TestQueryCredentialsAlone(t *testing.T) {
 	r.Header.Set("X-Amz-Decoded-Content-Length", "5")
 	if _, err := verifierAt(attackTime()).Authenticate(r); code(err) != "AuthorizationQueryParametersError" {
 		t.Error(err)
+	}
+}
+
+// TestAnonymousHash: an anonymous body has no signature but can have a hash.
+func TestAnonymousHash(t *testing.T) {
+	for value, want := range map[string]string{hashOf("body"): "OK", hashOf("other"): "XAmzContentSHA256Mismatch", "invalid": "XAmzContentSHA256Mismatch"} {
+		a, err := verifierAt(attackTime()).Authenticate(request("PUT", "/bucket/key", "s3.test", "body", "X-Amz-Content-Sha256", value))
+		if err == nil {
+			_, err = io.ReadAll(a.Body)
+		}
+		if code(err) != want {
+			t.Errorf("%q: %v, want %s", value, err, want)
+		}
 	}
 }
