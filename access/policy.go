@@ -94,11 +94,10 @@ func (st *Statement) check(known map[string]Scope, bucket string) error {
 		}
 		of := make(map[Scope]bool, 3)
 		for _, n := range names {
-			// S3 counts this one among the objects' actions; named outright, policies
-			// in use put it beside s3:ListBucket, on the bucket.
+			// S3 lets this one, named outright, stand on the bucket and on objects,
+			// and does not count it where a pattern names others too.
 			if n == "s3:ListBucketMultipartUploads" {
-				of[OnObject] = true
-				of[OnBucket] = of[OnBucket] || len(names) == 1
+				of[OnObject], of[OnBucket] = of[OnObject] || len(names) == 1, of[OnBucket] || len(names) == 1
 				continue
 			}
 			of[known[n]] = true
