@@ -78,7 +78,7 @@ func (q *queue) add(id stripeID, pool hallig.PoolID, index int, suspect bool) bo
 	if it.at < 0 {
 		it.again = true
 	}
-	if it.pool == 0 {
+	if it.at >= 0 && it.pool == 0 { // while it is being repaired the pool is the worker's
 		it.pool = pool
 	}
 	if suspect && index >= 0 {

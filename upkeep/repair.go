@@ -27,13 +27,19 @@ func (u *Upkeep) repairs(ctx context.Context) error {
 				work.started, work.base = u.config.Now(), 0
 			}
 		})
-		n, err := u.repair(ctx, it)
-		u.queue.done(it, err == nil)
-		u.repaired(ctx, work, it, n, err)
+		u.repairOne(ctx, work, it)
 		if u.queue.length() == 0 && (u.queue.overflowed() || u.Settled() < u.config.Drives.Topology().Revision) {
 			u.kick(taskCompare)
 		}
 	}
+}
+
+// repairOne repairs a stripe that was taken from the queue, and returns it.
+func (u *Upkeep) repairOne(ctx context.Context, work *work, it *item) {
+	n, err := u.repair(ctx, it)
+	as := item{stripeID: it.stripeID, pool: it.pool, tries: it.tries} // it may be another worker's once it is back
+	u.queue.done(it, err == nil)
+	u.repaired(ctx, work, &as, n, err)
 }
 
 func (u *Upkeep) repaired(ctx context.Context, work *work, it *item, n int, err error) {
@@ -55,7 +61,7 @@ func (u *Upkeep) repaired(ctx context.Context, work *work, it *item, n int, err 
 		t.Err = err
 		t.Fixed += int64(n)
 		if err != nil {
-			if it.tries <= 1 {
+			if it.tries == 0 {
 				t.Failed++
 			}
 		} else {
@@ -412,8 +418,6 @@ func (u *Upkeep) RepairWaiting(ctx context.Context) error {
 		if it == nil {
 			return ctx.Err()
 		}
-		n, err := u.repair(ctx, it)
-		u.queue.done(it, err == nil)
-		u.repaired(ctx, work, it, n, err)
+		u.repairOne(ctx, work, it)
 	}
 }
