@@ -112,11 +112,11 @@ func (q *request) NoContent() error {
 	return nil
 }
 
-// ReadBody returns the whole request body, at most max bytes, verified
+// ReadBody returns the whole request body, at most limit bytes, verified
 // (signature, hash, and Content-MD5 and checksum headers if given). A longer
 // one is MaxMessageLengthExceeded.
-func (q *request) ReadBody(max int64) ([]byte, error) {
-	b, err := q.readRaw(max)
+func (q *request) ReadBody(limit int64) ([]byte, error) {
+	b, err := q.readRaw(limit)
 	if err != nil {
 		return nil, err
 	}
@@ -125,24 +125,24 @@ func (q *request) ReadBody(max int64) ([]byte, error) {
 
 // readRaw is ReadBody without the comparison with Content-MD5 and checksum
 // headers.
-func (q *request) readRaw(max int64) ([]byte, error) {
-	if q.length > max {
-		return nil, fail("MaxMessageLengthExceeded").With("MaxMessageLengthBytes", strconv.FormatInt(max, 10))
+func (q *request) readRaw(limit int64) ([]byte, error) {
+	if q.length > limit {
+		return nil, fail("MaxMessageLengthExceeded").With("MaxMessageLengthBytes", strconv.FormatInt(limit, 10))
 	}
-	b, err := io.ReadAll(io.LimitReader(q.body, max+1))
+	b, err := io.ReadAll(io.LimitReader(q.body, limit+1))
 	if err != nil {
 		return nil, bodyError(err)
 	}
-	if int64(len(b)) > max {
-		return nil, fail("MaxMessageLengthExceeded").With("MaxMessageLengthBytes", strconv.FormatInt(max, 10))
+	if int64(len(b)) > limit {
+		return nil, fail("MaxMessageLengthExceeded").With("MaxMessageLengthBytes", strconv.FormatInt(limit, 10))
 	}
 	return b, nil
 }
 
 // ReadXML decodes the request document with the given root element into v; see
 // ReadBody and parseXML. An absent document is MissingRequestBodyError.
-func (q *request) ReadXML(root string, v any, max int64) error {
-	b, err := q.ReadBody(max)
+func (q *request) ReadXML(root string, v any, limit int64) error {
+	b, err := q.ReadBody(limit)
 	if err != nil {
 		return err
 	}

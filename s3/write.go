@@ -90,13 +90,13 @@ func (q *request) permitWrite(ctx context.Context, h http.Header, w write) error
 }
 
 // uploadLength returns the length of an upload's body: 411 when the request
-// does not say, EntityTooLarge over max.
-func (q *request) uploadLength(max int64) (int64, error) {
+// does not say, EntityTooLarge over limit.
+func (q *request) uploadLength(limit int64) (int64, error) {
 	if q.length < 0 {
 		return 0, fail("MissingContentLength")
 	}
-	if q.length > max {
-		return 0, fail("EntityTooLarge").With("ProposedSize", itoa(q.length)).With("MaxSizeAllowed", itoa(max))
+	if q.length > limit {
+		return 0, fail("EntityTooLarge").With("ProposedSize", itoa(q.length)).With("MaxSizeAllowed", itoa(limit))
 	}
 	return q.length, nil
 }
