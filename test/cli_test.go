@@ -16,13 +16,13 @@ import (
 
 	"github.com/hallig-cloud/hallig/admin"
 	"github.com/hallig-cloud/hallig/node"
-	"github.com/hallig-cloud/hallig/test/nodetest"
+	"github.com/hallig-cloud/hallig/test/harness"
 )
 
 // TestCommandLine runs the scripts of testdata: each is one story of an
 // operator at a shell.
 func TestCommandLine(t *testing.T) {
-	binary := nodetest.Binary(t)
+	binary := harness.Binary(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {

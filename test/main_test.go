@@ -6,11 +6,11 @@ import (
 	"os"
 	"testing"
 
-	"github.com/hallig-cloud/hallig/test/nodetest"
+	"github.com/hallig-cloud/hallig/test/harness"
 )
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	nodetest.Clean()
+	harness.Cleanup()
 	os.Exit(code)
 }
