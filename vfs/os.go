@@ -137,7 +137,7 @@ func (osFS) Usage(dir string) (free, total int64, err error) {
 	if err != nil {
 		return 0, 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	bs := int64(st.Bsize)
+	bs := int64(st.Bsize) //nolint:unconvert // another type on other platforms
 	return int64(st.Bavail) * bs, int64(st.Blocks) * bs, nil
 }
 

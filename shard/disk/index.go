@@ -212,8 +212,7 @@ func (p pebbleKV) scan(from, to []byte, fn func(key, value []byte) error) error 
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		if err := fn(it.Key(), it.Value()); err != nil {
-			it.Close()
-			return err
+			return errors.Join(err, it.Close())
 		}
 	}
 	return it.Close()
@@ -221,7 +220,7 @@ func (p pebbleKV) scan(from, to []byte, fn func(key, value []byte) error) error 
 
 func (p pebbleKV) apply(b *kvBatch, sync bool) error {
 	batch := p.db.NewBatch()
-	defer batch.Close()
+	defer batch.Close() //nolint:errcheck // frees memory only
 	for _, o := range b.ops {
 		var err error
 		if o.value == nil {

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"sync"
 
@@ -45,8 +44,6 @@ type stored struct {
 	sums   []byte
 	bad    bool
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // New returns an empty store.
 func New(cfg Config) *Store {
