@@ -126,9 +126,13 @@ func (n *Node) mirrors() []admin.Mirror {
 	return out
 }
 
-// mirrorPause is the time between two looks at the mirrors when nothing has
-// changed, and after a failure.
-const mirrorPause = 15 * time.Second
+// How often the mirrors are looked at, how long a failed rebuild waits, and
+// how often the copies of the key file are compared, in looks.
+const (
+	mirrorLook  = 2 * time.Second
+	mirrorPause = 30 * time.Second
+	keyLooks    = 15
+)
 
 // keepMirrors wakes tendMirrors: drives or mirrors have changed.
 func (n *Node) keepMirrors() {
@@ -141,28 +145,41 @@ func (n *Node) keepMirrors() {
 // tendMirrors makes sure, until ctx ends, that enough drives hold the catalog
 // and the key file. One mirror is rebuilt at a time.
 func (n *Node) tendMirrors(ctx context.Context) {
-	tick := time.NewTicker(mirrorPause)
+	tick := time.NewTicker(mirrorLook)
 	defer tick.Stop()
-	for {
+	var notBefore time.Time
+	for look := 0; ; look++ {
+		changed := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.tend:
+			changed = true
 		case <-tick.C:
 		}
 		s := n.store.Load()
-		if s == nil {
+		if s == nil || time.Now().Before(notBefore) {
 			continue
 		}
-		for n.mendMirror(ctx, s) {
+		for {
+			mended, err := n.mendMirror(ctx, s)
+			changed = changed || mended
+			if err != nil {
+				notBefore = time.Now().Add(mirrorPause)
+			}
+			if err != nil || !mended {
+				break
+			}
 		}
-		n.mendKeys()
+		if changed || look%keyLooks == 0 {
+			n.mendKeys()
+		}
 	}
 }
 
 // mendMirror does one step towards the mirrors that there should be and reports
 // whether it did.
-func (n *Node) mendMirror(ctx context.Context, s *services) bool {
+func (n *Node) mendMirror(ctx context.Context, s *services) (bool, error) {
 	st := s.catalog.Status()
 	t := n.fleet.Topology()
 	current, busy := map[string]bool{}, false
@@ -173,7 +190,7 @@ func (n *Node) mendMirror(ctx context.Context, s *services) bool {
 		busy = busy || m.Step != ""
 	}
 	if busy || ctx.Err() != nil {
-		return false
+		return false, nil
 	}
 	var draining string // a mirror on a drive that is to be emptied
 	var free []string   // directories that could hold one
@@ -184,7 +201,7 @@ func (n *Node) mendMirror(ctx context.Context, s *services) bool {
 		case !ok || d.store == nil:
 		case current[dir] && x.State != placement.DriveActive:
 			draining = dir
-		case !current[dir] && x.State == placement.DriveActive && d.status().State == shard.StateOnline:
+		case !current[dir] && x.State == placement.DriveActive && d.status().State == shard.StateOnline && n.fleet.present(d.id, d.path):
 			free = append(free, dir)
 		}
 	}
@@ -195,17 +212,17 @@ func (n *Node) mendMirror(ctx context.Context, s *services) bool {
 	case len(current) < want && len(free) > 0:
 		err = s.catalog.AddMirror(ctx, free[0])
 	default:
-		return false
+		return false, nil
 	}
 	if err != nil {
 		if ctx.Err() == nil {
 			n.cfg.Log.Error("a mirror of the catalog could not be rebuilt; it is tried again", "dir", free[0], "err", err)
 			n.events.add("error", "mirror of the catalog at "+free[0]+": "+err.Error())
 		}
-		return false
+		return false, err
 	}
 	n.events.add("info", "the catalog is mirrored at "+free[0])
-	return true
+	return true, nil
 }
 
 // mendKeys brings the copies of the key file up to date with the mirrors.

@@ -30,7 +30,7 @@ func (n *Node) exportDrives() []drive {
 	id := n.identity.get()
 	var plain, mirrors []drive
 	for _, d := range n.fleet.snapshot() {
-		if d.store == nil || gone(d.status().State) {
+		if !n.fleet.present(d.id, d.path) {
 			continue
 		}
 		if slices.Contains(id.Mirrors, d.id) {

@@ -87,7 +87,7 @@ func (n *Node) saveIdentity() {
 	id := n.identity.get()
 	names := []string{n.data.file(IdentityFile)}
 	for _, d := range n.fleet.snapshot() {
-		if d.store != nil && !gone(d.status().State) {
+		if n.fleet.present(d.id, d.path) {
 			names = append(names, path.Join(d.path, IdentityFile))
 		}
 	}

@@ -46,7 +46,7 @@ func (n *Node) usableKeyPaths() []string {
 	var out []string
 	id := n.identity.get()
 	for _, m := range id.Mirrors {
-		if p, ok := id.Drives[m]; ok && !n.fleet.isGone(m) {
+		if p, ok := id.Drives[m]; ok && n.fleet.present(m, p) {
 			out = append(out, path.Join(p, keyfile.Name))
 		}
 	}

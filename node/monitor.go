@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -31,6 +32,16 @@ func (f *fleet) isGone(id hallig.DriveID) bool {
 	defer f.mu.RUnlock()
 	d := f.drives[id]
 	return d == nil || gone(d.status().State)
+}
+
+// present reports whether a drive serves and its directory is there at this
+// moment: nothing may be made where a disk is not mounted.
+func (f *fleet) present(id hallig.DriveID, path string) bool {
+	if f.isGone(id) {
+		return false
+	}
+	_, err := f.fs.Stat(filepath.Join(path, disk.IdentityFile))
+	return err == nil
 }
 
 // watchDrives looks at every drive again and again until ctx ends.

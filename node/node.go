@@ -98,10 +98,9 @@ func (n *Node) Run(ctx context.Context, started func(Info)) (err error) {
 
 // operate runs from the moment that the doors answer to the end.
 func (n *Node) operate(ctx context.Context, started func(Info)) error {
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	stop := func() { cancel(); wg.Wait() }
 	defer stop()
 	wg.Go(func() { n.watchDrives(background) })
 	wg.Go(func() { n.keepIdentity(background) })
@@ -114,7 +113,7 @@ func (n *Node) operate(ctx context.Context, started func(Info)) error {
 		announced = true
 		select {
 		case <-ctx.Done():
-			return n.drain(nil)
+			return n.drain(nil, stop)
 		case <-n.unlocked:
 		}
 	} else {
@@ -135,11 +134,12 @@ func (n *Node) operate(ctx context.Context, started func(Info)) error {
 	case err = <-n.fatal:
 		n.cfg.Log.Error("the node cannot go on", "err", err)
 	}
-	return errors.Join(err, n.drain(s))
+	return errors.Join(err, n.drain(s, stop))
 }
 
-// drain finishes requests in flight and stops the services.
-func (n *Node) drain(s *services) error {
+// drain finishes requests in flight and stops everything: first what asks the
+// services for something, then the services.
+func (n *Node) drain(s *services, stop func()) error {
 	n.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainWithin)
 	defer cancel()
@@ -148,6 +148,11 @@ func (n *Node) drain(s *services) error {
 		n.cfg.Log.Warn("requests were cut off: they did not finish in time", "within", n.cfg.DrainWithin.String())
 		err = n.s3.server.Close()
 	}
+	stop()
+	if n.admin.server.Shutdown(ctx) != nil {
+		n.admin.server.Close()
+	}
+	n.store.Store(nil)
 	if s != nil {
 		err = errors.Join(err, s.close())
 	}
