@@ -91,6 +91,7 @@ type mirror struct {
 	dir    string
 	cfg    *Config
 	cache  *pebble.Cache
+	disk   *pebblefs.Guard // keeps what the disk refuses from Pebble, which would panic
 	log    *pebble.DB
 	state  *pebble.DB
 	opened *pebble.DB
@@ -111,6 +112,7 @@ func (m *mirror) path(name string) string { return path.Join(m.dir, m.id.String(
 // newMirror opens, or makes, the databases of the mirror id in dir.
 func newMirror(c *Config, cache *pebble.Cache, dir string, id hallig.ID) (*mirror, error) {
 	m := &mirror{id: id, dir: dir, cfg: c, cache: cache, failed: make(chan struct{})}
+	m.disk = pebblefs.NewGuard(c.FS, m.fail)
 	for i, db := range []**pebble.DB{&m.log, &m.state, &m.opened} {
 		p := m.path(dbNames[i])
 		err := vfs.MkdirAllSync(c.FS, p)
@@ -127,7 +129,7 @@ func newMirror(c *Config, cache *pebble.Cache, dir string, id hallig.ID) (*mirro
 
 func (m *mirror) open(p string, db **pebble.DB) error {
 	o := &pebble.Options{
-		FS:                          pebblefs.New(m.cfg.FS),
+		FS:                          pebblefs.New(m.disk),
 		Cache:                       m.cache,
 		MemTableSize:                m.cfg.Memory,
 		MemTableStopWritesThreshold: 4,
@@ -169,7 +171,11 @@ func (m *mirror) guard(fn func() error, errs chan<- error) {
 				m.fail(fmt.Errorf("catalog mirror %s: %v", m.dir, r))
 			}
 		}()
-		errs <- fn()
+		err := fn()
+		if derr := m.disk.Err(); derr != nil {
+			err = derr // what was written since is in memory only
+		}
+		errs <- err
 	}()
 }
 

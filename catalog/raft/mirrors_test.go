@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/catalog/catalogtest"
@@ -595,4 +597,26 @@ func TestTruncate(t *testing.T) {
 	}
 	puts(t, n, b, 0, 20)
 	holds(t, open(t, crashCopy(t, c)), b, 20)
+}
+
+// TestDirectoryRemovedAtRotation removes a mirror's directory and has every
+// database of it make new files at once.
+func TestDirectoryRemovedAtRotation(t *testing.T) {
+	for i := range 3 {
+		c := config(t, 3)
+		c.Probe = time.Hour // nothing but the databases notices
+		n := open(t, c)
+		b := benchBucket(t, n)
+		puts(t, n, b, 0, 20)
+		m := n.set.list()[i]
+		if err := os.RemoveAll(c.Dirs[i]); err != nil {
+			t.Fatal(err)
+		}
+		for _, db := range []*pebble.DB{m.log, m.state, m.opened} {
+			_, _ = db.AsyncFlush() // rotates the log
+		}
+		puts(t, n, b, 20, 40)
+		rebuilt(t, n, 2)
+		holds(t, n, b, 40)
+	}
 }
