@@ -52,7 +52,7 @@ func TestLine(t *testing.T) {
 // Whatever a client sends, a record is one line with as many fields.
 func FuzzLine(f *testing.F) {
 	f.Add("a b", "agent", `ref"erer`, "user", "host")
-	fields := regexp.MustCompile(`"[^"]*"|\[[^\]]*\]|[^ ]+`)
+	fields := regexp.MustCompile(`"[^"]*"|\[[^\]]*\](?: |$)|[^ ]+`)
 	f.Fuzz(func(t *testing.T, key, agent, referer, requester, host string) {
 		r := record("GET", "/", "GetObject")
 		r.Key, r.Requester, r.Request.Host, r.Request.RequestURI = key, requester, host, "/"+key
