@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/placement"
 	"github.com/hallig-cloud/hallig/shard"
@@ -131,16 +133,15 @@ func (f *fleet) gather(ctx context.Context, given []string, remembered map[halli
 	for id, p := range remembered {
 		known[p] = id
 	}
+	own := map[hallig.DriveID]string{}
 	for _, x := range scan(f.fs, paths) {
 		id, was := known[x.path]
 		switch {
 		case x.err == nil && x.identity.Mesh == f.mesh && x.identity.Node == f.node:
-			if prev := f.drives[x.identity.Drive]; prev != nil && prev.store != nil {
-				return startf(hallig.ErrForeign, "%s and %s are the same drive %s: one is a copy; take it away", prev.path, x.path, x.identity.Drive)
+			if prev, twice := own[x.identity.Drive]; twice {
+				return startf(hallig.ErrForeign, "%s and %s are the same drive %s: one is a copy; take it away", prev, x.path, x.identity.Drive)
 			}
-			if err := f.open(ctx, x.identity.Drive, x.path); err != nil {
-				return err
-			}
+			own[x.identity.Drive] = x.path
 		case was: // remembered: missing, foreign or damaged, but not fatal by itself
 			if f.drives[id] == nil {
 				f.missing(id, x.path, x.err)
@@ -155,12 +156,25 @@ func (f *fleet) gather(ctx context.Context, given []string, remembered map[halli
 			return startf(hallig.ErrForeign, "the drive %s belongs to node %s of mesh %s, not to this node: name another directory, or start with the data directory that it belongs to", x.path, x.identity.Node, x.identity.Mesh)
 		}
 	}
+	if err := f.openAll(ctx, own); err != nil {
+		return err
+	}
 	for id, p := range remembered { // a swapped drive may have taken the path
 		if f.drives[id] == nil {
 			f.missing(id, p, fmt.Errorf("another drive is mounted at %s: %w", p, hallig.ErrForeign))
 		}
 	}
 	return nil
+}
+
+// openAll opens drives side by side: after a crash each reads what it wrote
+// last.
+func (f *fleet) openAll(ctx context.Context, paths map[hallig.DriveID]string) error {
+	var group errgroup.Group
+	for id, p := range paths {
+		group.Go(func() error { return f.open(ctx, id, p) })
+	}
+	return group.Wait()
 }
 
 // missing notes a drive that could not be opened.
