@@ -70,6 +70,7 @@ type Config struct {
 
 	noSync    bool // negative control: acknowledge what is not durable
 	noCompare bool // negative control: apply without comparing revisions
+	noBreak   bool // negative control: believe a mirror whose disk has failed
 }
 
 func (c *Config) fill() error {

@@ -161,9 +161,15 @@ func (l *logStore) LastIndex() (uint64, error) {
 	return l.last, nil
 }
 
-// GetLog implements hraft.LogStore.
+// GetLog implements hraft.LogStore. Raft panics on an error while it applies:
+// see Set.
 func (l *logStore) GetLog(index uint64, out *hraft.Log) error {
-	return l.set.read(func(m *mirror) error { return m.entry(l.partition, index, out) })
+	err := l.set.read(func(m *mirror) error { return m.entry(l.partition, index, out) })
+	if err != nil && !errors.Is(err, hraft.ErrLogNotFound) && l.fatal != nil {
+		l.fatal(err)
+		runtime.Goexit()
+	}
+	return err
 }
 
 // entry reads one log entry of a mirror.

@@ -112,7 +112,11 @@ func (m *mirror) path(name string) string { return path.Join(m.dir, m.id.String(
 // newMirror opens, or makes, the databases of the mirror id in dir.
 func newMirror(c *Config, cache *pebble.Cache, dir string, id hallig.ID) (*mirror, error) {
 	m := &mirror{id: id, dir: dir, cfg: c, cache: cache, failed: make(chan struct{})}
-	m.disk = pebblefs.NewGuard(c.FS, m.fail)
+	m.disk = pebblefs.NewGuard(c.FS, func(err error) {
+		if !c.noBreak {
+			m.fail(err)
+		}
+	})
 	for i, db := range []**pebble.DB{&m.log, &m.state, &m.opened} {
 		p := m.path(dbNames[i])
 		err := vfs.MkdirAllSync(c.FS, p)
@@ -172,7 +176,7 @@ func (m *mirror) guard(fn func() error, errs chan<- error) {
 			}
 		}()
 		err := fn()
-		if derr := m.disk.Err(); derr != nil {
+		if derr := m.disk.Err(); derr != nil && !m.cfg.noBreak {
 			err = derr // what was written since is in memory only
 		}
 		errs <- err

@@ -116,3 +116,19 @@ func TestGuardVanishedDirectory(t *testing.T) {
 	}
 	_ = db.Close()
 }
+
+// A log that was to be used again is missing: a new one is made, and Pebble,
+// which would end the process, does not learn of it.
+func TestReuseMissing(t *testing.T) {
+	disk := vfstest.NewDisk(vfstest.DiskConfig{})
+	f, err := pebblefs.New(pebblefs.NewGuard(disk, nil)).ReuseForWrite("old", "new", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.Stat("new"); err != nil {
+		t.Fatal(err)
+	}
+}

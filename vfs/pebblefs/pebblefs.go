@@ -100,9 +100,11 @@ func (a adapter) RemoveAll(name string) error {
 func (a adapter) Rename(oldname, newname string) error { return a.fs.Rename(oldname, newname) }
 
 // ReuseForWrite does not reuse: bytes of an older log are never where a new
-// one may be torn.
+// one may be torn. That the old log is missing is no error: Pebble would end
+// the process (Fatalf), and whether the directory is still there, Create finds
+// out.
 func (a adapter) ReuseForWrite(oldname, newname string, c pebblevfs.DiskWriteCategory) (pebblevfs.File, error) {
-	if err := a.fs.Remove(oldname); err != nil {
+	if err := a.fs.Remove(oldname); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return a.Create(newname, c)
