@@ -184,6 +184,11 @@ func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, err
 		FS: pebblefs.New(guard), Cache: c, Logger: pebbleLog{log},
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
+		// A table that is damaged or missing is an error of whoever reads it;
+		// left to itself Pebble would call Fatalf, in any goroutine.
+		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
+			log.Error("shard index: a table cannot be read", "path", i.Path, "err", i.Details)
+		}},
 	}
 	opts.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
 	db, err := pebble.Open(dir, opts)
