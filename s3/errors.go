@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/hallig-cloud/hallig"
 )
@@ -123,6 +124,7 @@ var sentinelTable = []struct {
 	{hallig.ErrUnavailable, "ServiceUnavailable"},
 	{io.ErrUnexpectedEOF, "IncompleteBody"},
 	{context.DeadlineExceeded, "RequestTimeout"},
+	{os.ErrDeadlineExceeded, "RequestTimeout"},
 	{context.Canceled, "RequestTimeout"},
 	{hallig.ErrInvalid, "InvalidRequest"},
 }

@@ -7,6 +7,7 @@ type response struct {
 	http.ResponseWriter
 	status int   // 0: nothing was sent
 	bytes  int64 // of the body
+	wait   *patience
 }
 
 // WriteHeader sends the status line and the headers, once.
@@ -22,9 +23,17 @@ func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
+	total := 0
+	for {
+		part := p[total:min(total+maxWrite, len(p))]
+		w.wait.beforeWrite()
+		n, err := w.ResponseWriter.Write(part)
+		total += n
+		w.bytes += int64(n)
+		if err != nil || total == len(p) {
+			return total, err
+		}
+	}
 }
 
 // Unwrap is for http.ResponseController.

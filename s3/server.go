@@ -39,6 +39,9 @@ type Config struct {
 	// Notifications tries the targets of event notifications when they are
 	// configured; without it no target exists.
 	Notifications Notifications
+	// Idle is how long a client may neither send nor take a byte in the middle of
+	// a request before it is given up; 0: 60 s.
+	Idle time.Duration
 	// MaxHeader bounds the bytes of a request's headers; 0: 8 KiB, as S3.
 	MaxHeader int
 	// SecureCustomerKeys refuses SSE-C keys on connections without TLS, as S3
@@ -85,6 +88,9 @@ func New(cfg Config) *Server {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
+	if cfg.Idle == 0 {
+		cfg.Idle = time.Minute
+	}
 	if cfg.MaxHeader == 0 {
 		cfg.MaxHeader = 8 << 10
 	}
@@ -94,8 +100,12 @@ func New(cfg Config) *Server {
 // ServeHTTP answers one request. A panic in a handler is logged and becomes
 // InternalError, or a broken connection if the answer had begun.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	wait := &patience{control: http.NewResponseController(w), idle: s.cfg.Idle}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &patientBody{r.Body, wait}
+	}
 	q := &request{
-		s: s, w: &response{ResponseWriter: w}, r: r,
+		s: s, w: &response{ResponseWriter: w, wait: wait}, r: r,
 		id: newRequestID(), hostID: newHostID(), started: s.cfg.Clock(),
 		length: r.ContentLength, body: r.Body,
 	}
