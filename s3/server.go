@@ -102,7 +102,10 @@ func New(cfg Config) *Server {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	wait := &patience{control: http.NewResponseController(w), idle: s.cfg.Idle}
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &patientBody{r.Body, wait}
+		// In a copy: net/http knows an unanswered Expect by the body it made.
+		body := &patientBody{r.Body, wait}
+		r = r.WithContext(r.Context())
+		r.Body = body
 	}
 	q := &request{
 		s: s, w: &response{ResponseWriter: w, wait: wait}, r: r,
