@@ -335,7 +335,7 @@ const variants = 4
 
 // crashes spreads a number of states over a story; HALLIG_CRASH_STATES changes it.
 func (s *story) crashes(seed uint64) vfstest.CrashConfig {
-	budget := 120
+	budget := 200
 	if testing.Short() {
 		budget = 16
 	}
