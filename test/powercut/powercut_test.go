@@ -243,11 +243,13 @@ func (e event) holds(b []byte, err error) bool {
 	return err == nil && len(b) == e.size && bytes.Equal(b, content(e.seed, e.size))
 }
 
-// check starts the store on a crash state, tidies it, and compares what it
-// holds with what was acknowledged.
+// check starts the store on a crash state and compares what it holds with what
+// was acknowledged. In every other state the power goes a second time, after
+// the first recovery.
 func (s *story) check(c vfstest.Crash) (err error) {
 	ctx := context.Background()
-	st, err := open(ctx, s.id, c.Disk, func(i int) bool { return i == c.Variant%5 })
+	rebuild := func(i int) bool { return i == c.Variant%5 }
+	st, err := open(ctx, s.id, c.Disk, rebuild)
 	if err != nil {
 		return err
 	}
@@ -255,12 +257,28 @@ func (s *story) check(c vfstest.Crash) (err error) {
 	if err := st.tidy(ctx); err != nil {
 		return err
 	}
+	if c.Variant%2 == 0 {
+		return s.compare(ctx, st, c.Ops)
+	}
+	again, err := open(ctx, s.id, c.Disk.Crash(c.Seed+uint64(c.Ops)), none)
+	if err != nil {
+		return fmt.Errorf("after a second cut: %w", err)
+	}
+	defer func() { err = errors.Join(err, again.close()) }()
+	if err := s.compare(ctx, again, c.Ops); err != nil {
+		return fmt.Errorf("after a second cut: %w", err)
+	}
+	return nil
+}
+
+// compare holds a store against what was acknowledged before a cut.
+func (s *story) compare(ctx context.Context, st *stack, ops int) error {
 	listed, err := list(ctx, st.store)
 	if err != nil {
 		return err
 	}
 	for at, events := range s.history {
-		if err := s.checkKey(ctx, st.store, c.Ops, at, events, listed[at]); err != nil {
+		if err := s.checkKey(ctx, st.store, ops, at, events, listed[at]); err != nil {
 			return fmt.Errorf("%s/%s: %w", at[0], at[1], err)
 		}
 		delete(listed, at)
