@@ -82,7 +82,7 @@ type Config struct {
 	Now func() time.Time
 
 	// Hooks that switch protections off, for negative controls in tests.
-	noVerify, noFence bool
+	noVerify, noFence, hasty bool
 }
 
 // Defaults.

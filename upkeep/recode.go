@@ -180,7 +180,7 @@ func (r *recoder) spread(ctx context.Context, h shard.Header, shards [][]byte) e
 		err := errors.Join(errs...)
 		if errors.Is(err, hallig.ErrUnavailable) {
 			// Not to be taken for a commit in doubt.
-			return fmt.Errorf("%d of %d shards are stored: %w: %s", good, r.to.Ack(), hallig.ErrFull, err.Error())
+			return fmt.Errorf("%d of %d shards are stored: %w: %s", good, r.to.Ack(), errAway, err.Error())
 		}
 		return fmt.Errorf("%d of %d shards are stored: %w", good, r.to.Ack(), err)
 	}

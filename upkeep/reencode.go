@@ -22,8 +22,13 @@ type Reencoded struct {
 	Moved    int64 // versions re-encoded
 	Bytes    int64 // plaintext of those
 	Held     int64 // versions that should be and cannot: under a customer's key
+	Waiting  int64 // versions whose new pool has drives that are away: they wait until these are back or lost
 	Failed   int64
 }
+
+// errAway says that too few drives of the new pool are there. It does not wrap
+// hallig.ErrUnavailable: nothing was committed, and nothing is in doubt.
+var errAway = errors.New("drives of the new pool are away")
 
 // force marks a data id to be re-encoded whatever its pool: some shard of it
 // cannot be repaired under its present id.
@@ -38,14 +43,18 @@ func (u *Upkeep) force(data hallig.DataID) {
 // promise and the topology ask for into the pool that is: its stripes are read,
 // opened, coded anew under the next generation, and the catalog is changed if
 // the version is still as it was read. The old stripes become garbage. Versions
-// under a customer's key cannot be: their stripes' vouches need it.
+// under a customer's key cannot be: their stripes' vouches need it. Nothing is
+// written for a version whose new pool lacks drives just now: when they are
+// back or declared lost, Run makes another pass. A topology that changes while
+// a pass is under way counts from the next version on.
 func (u *Upkeep) Reencode(ctx context.Context) (Reencoded, error) {
 	u.reencodeMu.Lock()
 	defer u.reencodeMu.Unlock()
 	w := u.work(taskReencode, "versions", hallig.DriveID{})
 	w.begin(0, 0)
 	var r Reencoded
-	p := &planner{u: u, t: u.config.Drives.Topology(), fits: map[fitting]*placement.Pool{}}
+	p := &planner{u: u}
+	p.look()
 	if err := p.readBuckets(ctx); err != nil {
 		return r, err
 	}
@@ -60,16 +69,21 @@ func (u *Upkeep) Reencode(ctx context.Context) (Reencoded, error) {
 				continue // parts follow when they are a version
 			}
 			r.Versions++
+			p.look()
 			if err := u.reencodeIfNeeded(ctx, p, f.Version, &r); err != nil {
 				return r, err
 			}
 		}
 		w.edit(func(t *Task) {
 			t.Done = r.Versions
-			t.Detail = fmt.Sprintf("%d versions moved (%d bytes), %d failed, %d held back under customers' keys", r.Moved, r.Bytes, r.Failed, r.Held)
+			t.Detail = fmt.Sprintf("%d versions moved (%d bytes), %d failed, %d wait for drives, %d held back under customers' keys", r.Moved, r.Bytes, r.Failed, r.Waiting, r.Held)
 		})
 		if next == nil {
-			w.edit(func(t *Task) { t.Found += r.Moved + r.Failed + r.Held; t.Fixed += r.Moved; t.Failed += r.Failed })
+			w.edit(func(t *Task) {
+				t.Found += r.Moved + r.Failed + r.Waiting + r.Held
+				t.Fixed += r.Moved
+				t.Failed += r.Failed
+			})
 			return r, nil
 		}
 		cursor = next
@@ -85,9 +99,16 @@ func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, v *catalog.Ve
 		r.Held++
 		return nil
 	}
+	if !p.takes(v, to) && !u.config.hasty {
+		r.Waiting++
+		return nil
+	}
 	switch err := u.reencode(ctx, p, v, to); {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, errAway): // they went meanwhile
+		r.Waiting++
+		u.config.Logger.Debug("a re-encoding waits for drives", "bucket", v.Bucket, "version", v.ID(), "err", err)
 	case errors.Is(err, hallig.ErrConflict), errors.Is(err, hallig.ErrNotFound):
 		// The version changed or went meanwhile: the next pass looks again.
 	case err != nil:
@@ -100,12 +121,45 @@ func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, v *catalog.Ve
 	return nil
 }
 
-// A planner decides where versions belong, under one topology.
+// A planner decides where versions belong, under one topology at a time.
 type planner struct {
 	u       *Upkeep
 	t       *placement.Topology
 	buckets map[hallig.BucketID]objects.Bucket
 	fits    map[fitting]*placement.Pool
+	rows    *rows
+}
+
+// look takes up the topology as it is now; what was worked out under another
+// one is forgotten.
+func (p *planner) look() {
+	if t := p.u.config.Drives.Topology(); t != p.t {
+		p.t, p.fits, p.rows = t, map[fitting]*placement.Pool{}, newRows(t)
+	}
+}
+
+// takes reports whether the drives that the version's new stripes need are
+// there now: as many of each row as a write must reach. It is cheap, and spares
+// a try that would write most shards and take them back.
+func (p *planner) takes(v *catalog.Version, to []*placement.Pool) bool {
+	for i, pool := range to {
+		if pool == nil {
+			continue
+		}
+		e := &v.Extents[i]
+		for n := int64(0); n*pool.StripeSize() < e.Length; n++ {
+			there := 0
+			for _, id := range p.rows.row(pool, pool.Group(e.Data, e.First+uint32(n))) {
+				if p.u.readable(id) != nil {
+					there++
+				}
+			}
+			if there < pool.Ack() {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 type fitting struct {

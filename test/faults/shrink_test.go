@@ -1,0 +1,208 @@
+package faults
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/hallig-cloud/hallig/test/harness"
+)
+
+// A shrinking is a node whose drives come and go, and what was stored on it.
+type shrinking struct {
+	t      *testing.T
+	n      *harness.Node
+	s3     *s3.Client
+	bodies map[string]value
+	seed   uint64
+}
+
+func newShrinking(t *testing.T, drives int) *shrinking {
+	n := harness.Start(t, harness.Options{Drives: drives, Args: []string{"--lost-after", "3s"}})
+	x := &shrinking{t: t, n: n, s3: n.Client(), bodies: map[string]value{}, seed: seed(t)}
+	if _, err := x.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("drives")}); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// fill stores objects of every kind: small, large, of several stripes, and
+// uploaded in parts.
+func (x *shrinking) fill(prefix string) {
+	x.t.Helper()
+	for i := range 60 {
+		size := []int{100, 5000, 300_000, 1 << 20}[i%4]
+		if i == 59 {
+			size = 9<<20 + 1
+		}
+		x.put(fmt.Sprintf("%s-%02d", prefix, i), size)
+	}
+	x.multipart(prefix + "-parts")
+}
+
+func (x *shrinking) next(size int) value {
+	x.seed++
+	return value{seed: x.seed, size: size, set: true}
+}
+
+func (x *shrinking) put(key string, size int) {
+	x.t.Helper()
+	v := x.next(size)
+	_, err := x.s3.PutObject(x.t.Context(), &s3.PutObjectInput{Bucket: aws.String("drives"), Key: aws.String(key), Body: bytes.NewReader(v.bytes())})
+	if err != nil {
+		x.t.Fatalf("put %s: %v", key, err)
+	}
+	x.bodies[key] = v
+}
+
+func (x *shrinking) multipart(key string) {
+	x.t.Helper()
+	ctx, v := x.t.Context(), x.next(11<<20)
+	up, err := x.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: aws.String("drives"), Key: aws.String(key)})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	var parts []types.CompletedPart
+	for body, n := v.bytes(), int32(1); len(body) > 0; n++ {
+		part := body[:min(5<<20, len(body))]
+		body = body[len(part):]
+		out, err := x.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: aws.String("drives"), Key: aws.String(key), UploadId: up.UploadId, PartNumber: aws.Int32(n), Body: bytes.NewReader(part)})
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: aws.Int32(n)})
+	}
+	_, err = x.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: aws.String("drives"), Key: aws.String(key), UploadId: up.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.bodies[key] = v
+}
+
+// check reads everything back.
+func (x *shrinking) check(when string) {
+	x.t.Helper()
+	for key, v := range x.bodies {
+		out, err := x.s3.GetObject(x.t.Context(), &s3.GetObjectInput{Bucket: aws.String("drives"), Key: aws.String(key)})
+		if err != nil {
+			x.t.Fatalf("%s: get %s: %v", when, key, err)
+		}
+		got, err := io.ReadAll(out.Body)
+		out.Body.Close()
+		if err != nil || !bytes.Equal(got, v.bytes()) {
+			x.t.Fatalf("%s: %s: %d of %d bytes are right or it fails: %v", when, key, len(got), v.size, err)
+		}
+	}
+}
+
+// destroy removes a drive's directory while the node may write into it.
+func (x *shrinking) destroy(drive string) {
+	x.t.Helper()
+	if err := os.RemoveAll(drive); err != nil {
+		if err := os.RemoveAll(drive); err != nil {
+			x.t.Fatal(err)
+		}
+	}
+}
+
+// A shown is what `hallig status --json` says.
+type shown struct {
+	Promise struct {
+		Survive string
+		Holds   bool
+		Says    string
+	}
+	Drives []struct{ Path, State string }
+	Tasks  []struct {
+		Name, State, Detail string
+		Failed              int64
+	}
+}
+
+func (x *shrinking) status() (shown, string, error) {
+	var s shown
+	out, err := x.n.Hallig("status", "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &s)
+	}
+	return s, out, err
+}
+
+// settle waits until the node has so many drives, all of them online, and says
+// what it promises then; no task may have failed on the way.
+func (x *shrinking) settle(drives int, promise string) {
+	x.t.Helper()
+	eventually(x.t, fmt.Sprintf("%d drives are left and hold everything", drives), 90*time.Second, func() (bool, string) {
+		s, out, err := x.status()
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, d := range s.Drives {
+			if d.State != "online" {
+				return false, out
+			}
+		}
+		return len(s.Drives) == drives && s.Promise.Holds && strings.Contains(s.Promise.Says, promise), out
+	})
+	s, _, err := x.status()
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	for _, task := range s.Tasks {
+		if task.Failed > 0 || task.State == "failed" {
+			x.t.Errorf("task %s: %d failed: %s", task.Name, task.Failed, task.Detail)
+		}
+	}
+}
+
+// promised says how many drives a node with so many can lose.
+func promised(drives int) (int, string) {
+	if drives >= 4 {
+		return 2, "any 2 drives may be lost"
+	}
+	if drives > 1 {
+		return 1, "any one drive may be lost"
+	}
+	return 0, "NOTHING SURVIVES"
+}
+
+// TestShrink: a drive is destroyed for good while clients write. Once it is
+// declared lost everything ends in pools that the drives that are left can
+// hold, no task fails on the way, and what status promises then holds: as many
+// drives may go at once. With a new drive in the place the promise is back.
+func TestShrink(t *testing.T) {
+	for _, drives := range []int{4, 3, 5} {
+		t.Run(fmt.Sprint(drives), func(t *testing.T) {
+			x := newShrinking(t, drives)
+			x.fill("before")
+			x.destroy(x.n.Drives[1])
+			x.fill("while")
+			_, says := promised(drives - 1)
+			x.settle(drives-1, says)
+			x.check("after the loss")
+			x.fill("after")
+			if drives != 3 { // and back
+				x.n.Drives[1] = filepath.Join(x.n.Dir, "new")
+				if out, err := x.n.Hallig("drive", "add", x.n.Drives[1]); err != nil {
+					t.Fatal(out, err)
+				}
+				_, says = promised(drives)
+				x.settle(drives, says)
+			}
+		})
+		if testing.Short() {
+			return
+		}
+	}
+}
