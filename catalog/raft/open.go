@@ -329,6 +329,7 @@ func (n *Catalog) Close() error {
 			if p.raft != nil {
 				err = errors.Join(err, p.raft.Shutdown().Error())
 			}
+			close(p.ended)
 		}
 		n.running.Wait()
 		n.set.close()

@@ -36,6 +36,7 @@ type partition struct {
 	mu      sync.Mutex
 	fault   error
 	stopped chan struct{} // closed when fault is set
+	ended   chan struct{} // closed by Close, once Raft has ended
 	round   *round
 }
 
@@ -44,7 +45,7 @@ func newPartition(n *Catalog, id uint16) (*partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &partition{id: id, node: n, log: l, queue: make(chan *pending, 1024), ready: make(chan struct{}, 1), stopped: make(chan struct{})}
+	p := &partition{id: id, node: n, log: l, queue: make(chan *pending, 1024), ready: make(chan struct{}, 1), stopped: make(chan struct{}), ended: make(chan struct{})}
 	l.fatal = func(err error) { _ = p.stop(err) }
 	err = n.set.read(func(m *mirror) error {
 		r := newReader(m, m.state, id)
@@ -146,7 +147,7 @@ func (p *partition) follow(ctx context.Context) {
 // the state before anything is read.
 func (p *partition) serve(ctx context.Context) {
 	for ctx.Err() == nil && p.broken() == nil && p.raft.State() == hraft.Leader {
-		if err := p.raft.Barrier(0).Error(); err != nil {
+		if err := p.wait(p.raft.Barrier(0)); err != nil {
 			select {
 			case <-ctx.Done():
 			case <-time.After(10 * time.Millisecond):
@@ -227,7 +228,7 @@ func (p *partition) barrier(ctx context.Context) error {
 
 func (p *partition) runRounds(r *round) {
 	for r != nil {
-		if err := p.raft.Barrier(10 * time.Second).Error(); err != nil {
+		if err := p.wait(p.raft.Barrier(10 * time.Second)); err != nil {
 			r.err = unavailable(err)
 		}
 		close(r.done)

@@ -111,16 +111,24 @@ func (p *partition) send(batch []*pending) hraft.ApplyFuture {
 	return p.raft.Apply(machine.JoinCommands(commands), 0)
 }
 
+// wait waits for Raft's answer. Raft never answers what was still queued when
+// it ended: the goroutine that asks then stays behind, and nobody waits for it.
+func (p *partition) wait(f hraft.Future) error {
+	answered := make(chan error, 1)
+	go func() { answered <- f.Error() }()
+	select {
+	case err := <-answered:
+		return err
+	case <-p.stopped:
+		return p.broken()
+	case <-p.ended:
+		return closed()
+	}
+}
+
 func (p *partition) answer(f hraft.ApplyFuture, batch []*pending) {
 	var got applied
-	committed := make(chan error, 1)
-	go func() { committed <- f.Error() }() // never answered by a replica that has ended
-	var err error
-	select {
-	case err = <-committed:
-	case <-p.stopped:
-		err = p.broken()
-	}
+	err := p.wait(f)
 	if err == nil {
 		got, _ = f.Response().(applied)
 		err = got.err
