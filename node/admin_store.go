@@ -197,6 +197,11 @@ func (n *Node) AddDrive(ctx context.Context, path string) (admin.Drive, error) {
 		return admin.Drive{}, err
 	}
 	n.fleet.setTopology(t)
+	if u := s.upkeep.Load(); u != nil {
+		if err := u.RecallKept(ctx); err != nil {
+			n.cfg.Log.Warn("the drive was added; what is promised is known after the next pass", "err", err)
+		}
+	}
 	n.keepMirrors()
 	d, err := n.fleet.resolve(path)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/upkeep"
 )
 
 // openDrives finds out who this node is, makes a first identity if it is
@@ -112,25 +113,36 @@ func losses(n int) int {
 // one is left after the promised loss.
 func mirrorCount(drives int) int { return min(losses(drives)+1, max(drives, 1)) }
 
-// promise says what the topology survives, and whether it does so now.
-func promise(t *placement.Topology, gone func(hallig.DriveID) bool) (survive hallig.Survive, holds bool, says string) {
+// promise says what the topology survives, and whether it does so now: kept
+// says how far what is stored has followed the topology.
+func promise(t *placement.Topology, gone func(hallig.DriveID) bool, kept upkeep.Kept) (survive hallig.Survive, holds bool, says string) {
 	survive = placement.Default(t)
-	active, away := 0, 0
+	active, away, lost := 0, 0, 0
 	for _, d := range t.Drives {
-		if d.State == placement.DriveActive {
+		switch {
+		case d.State == placement.DriveActive:
 			active++
 			if gone(d.ID) {
 				away++
 			}
+		case d.State == placement.DriveLost || gone(d.ID): // still to be rebuilt
+			lost++
 		}
 	}
-	switch left := losses(active) - away; {
+	full := losses(active)
+	// Old data lives through what it did when it was last in order, less what
+	// was lost since; what was written since, through what the drives that were
+	// there then allowed.
+	left := min(full-away, losses(min(kept.Drives, active+lost))-lost-away, losses(kept.Least))
+	switch {
 	case survive == hallig.SurviveNothing && away > 0:
 		return survive, false, "the only drive is gone: nothing can be read or written"
-	case survive == hallig.SurviveNothing:
+	case survive == hallig.SurviveNothing && lost == 0:
 		return survive, true, "NOTHING SURVIVES THE LOSS OF THIS DRIVE: every object is on one drive only. Add a second one: hallig drive add DIR"
+	case away == 0 && lost == 0 && left >= full:
+		return survive, true, fmt.Sprintf("any %s may be lost with everything on %s: nothing stored is lost", drives(full), themOrIt(full))
 	case away == 0:
-		return survive, true, fmt.Sprintf("any %s may be lost with everything on %s: nothing stored is lost", drives(losses(active)), themOrIt(losses(active)))
+		return survive, false, behind(full, left, lost)
 	case left > 0:
 		return survive, false, fmt.Sprintf("%s gone; nothing is lost, and %s more may be lost", isAre(away), drives(left))
 	case left == 0:
@@ -138,6 +150,34 @@ func promise(t *placement.Topology, gone func(hallig.DriveID) bool) (survive hal
 	default:
 		return survive, false, fmt.Sprintf("%s gone, MORE THAN THE PROMISE COVERS: objects with too few shards left cannot be read until a drive is back", isAre(away))
 	}
+}
+
+// behind words what holds while old data is brought under the promise of the
+// drives that there are.
+func behind(full, left, lost int) string {
+	what := "what was stored before is being re-encoded"
+	if lost > 0 {
+		what = "what was on " + drives(lost) + " is being rebuilt on the others"
+	}
+	switch {
+	case left > 0:
+		return fmt.Sprintf("%s: until that is done %s may be lost, then %d", what, drives(left), full)
+	case left == 0:
+		return what + ": until that is done THE NEXT LOSS WOULD LOSE DATA"
+	}
+	return what + ": MORE WAS LOST THAN THE PROMISE COVERS, and objects with too few shards left cannot be read"
+}
+
+// promise is promise of this node, now.
+func (n *Node) promise() (hallig.Survive, bool, string) {
+	t := n.fleet.Topology()
+	kept := upkeep.Kept{Drives: len(t.Drives), Least: len(t.Drives)} // until it is known
+	if s := n.store.Load(); s != nil {
+		if u := s.upkeep.Load(); u != nil {
+			kept = u.Kept()
+		}
+	}
+	return promise(t, n.fleet.isGone, kept)
 }
 
 func drives(n int) string {

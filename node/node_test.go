@@ -12,6 +12,7 @@ import (
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/admin"
 	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/upkeep"
 	"github.com/hallig-cloud/hallig/vfs"
 )
 
@@ -83,9 +84,42 @@ func TestPromiseTellsTheTruth(t *testing.T) {
 			topology.Drives = append(topology.Drives, placement.Drive{ID: id, Weight: 1, State: placement.DriveActive})
 			away[id] = i < c.gone
 		}
-		_, holds, says := promise(topology, func(id hallig.DriveID) bool { return away[id] })
+		_, holds, says := promise(topology, func(id hallig.DriveID) bool { return away[id] }, upkeep.Kept{Drives: c.drives, Least: c.drives})
 		if holds != c.holds || !strings.Contains(says, c.says) {
 			t.Errorf("%d drives, %d gone: %v, %q", c.drives, c.gone, holds, says)
+		}
+	}
+}
+
+// While old data follows a topology that changed, the promise is what both of
+// them allow.
+func TestPromiseWhileDataFollows(t *testing.T) {
+	for _, c := range []struct {
+		active, lost, draining int
+		kept                   upkeep.Kept
+		holds                  bool
+		says                   string
+	}{
+		{3, 1, 0, upkeep.Kept{Drives: 4, Least: 3}, false, "until that is done one drive may be lost, then 1"},
+		{2, 1, 0, upkeep.Kept{Drives: 3, Least: 2}, false, "NEXT LOSS"},
+		{4, 1, 0, upkeep.Kept{Drives: 5, Least: 4}, false, "one drive may be lost, then 2"},
+		{2, 2, 0, upkeep.Kept{Drives: 4, Least: 3}, false, "NEXT LOSS"},
+		{1, 2, 0, upkeep.Kept{Drives: 3, Least: 2}, false, "MORE WAS LOST"},
+		{4, 0, 0, upkeep.Kept{Drives: 3, Least: 3}, false, "re-encoded: until that is done one drive may be lost, then 2"},
+		{4, 0, 0, upkeep.Kept{Drives: 4, Least: 3}, false, "one drive may be lost, then 2"}, // one was away
+		{4, 0, 0, upkeep.Kept{}, false, "NEXT LOSS"},
+		{3, 0, 0, upkeep.Kept{Drives: 4, Least: 3}, true, "any one drive"},
+		{4, 0, 1, upkeep.Kept{Drives: 5, Least: 4}, true, "any 2 drives"},
+	} {
+		topology := &placement.Topology{}
+		for i, state := range []placement.DriveState{placement.DriveActive, placement.DriveLost, placement.DriveDraining} {
+			for range []int{c.active, c.lost, c.draining}[i] {
+				topology.Drives = append(topology.Drives, placement.Drive{ID: hallig.NewID(), Weight: 1, State: state})
+			}
+		}
+		_, holds, says := promise(topology, func(hallig.DriveID) bool { return false }, c.kept)
+		if holds != c.holds || !strings.Contains(says, c.says) {
+			t.Errorf("%+v: %v, %q", c, holds, says)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 // info is what the operator is told at the start; s is nil while the keyring
 // is locked.
 func (n *Node) info(s *services) Info {
-	survive, _, says := promise(n.fleet.Topology(), n.fleet.isGone)
+	survive, _, says := n.promise()
 	i := Info{
 		S3: n.s3.addr(), Admin: n.admin.addr(), Region: n.cfg.Region, Data: n.cfg.Data,
 		KeyFiles: n.keyPaths(), Promise: says, Safe: survive != "nothing", Locked: n.keys.ring.Locked(),
@@ -34,7 +34,7 @@ func (n *Node) info(s *services) Info {
 
 // state is the node's state in one word.
 func (n *Node) state() string {
-	_, holds, _ := promise(n.fleet.Topology(), n.fleet.isGone)
+	_, holds, _ := n.promise()
 	switch {
 	case n.draining.Load():
 		return "draining"
@@ -51,7 +51,7 @@ func (n *Node) state() string {
 // Status implements admin.Work.
 func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	id := n.identity.get()
-	survive, holds, says := promise(n.fleet.Topology(), n.fleet.isGone)
+	survive, holds, says := n.promise()
 	st := admin.Status{
 		Version: n.cfg.Version, State: n.state(), Mesh: id.Mesh.String(), Node: id.Node.String(),
 		Provider: id.Provider, Site: id.Site, Data: n.cfg.Data, S3: n.s3.addr(), Admin: n.admin.addr(), Started: n.started.UTC(),

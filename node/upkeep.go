@@ -29,6 +29,9 @@ func (n *Node) startUpkeep(ctx context.Context, s *services) error {
 	if err != nil {
 		return fmt.Errorf("background work: %w", err)
 	}
+	if err := u.RecallKept(ctx); err != nil {
+		return fmt.Errorf("background work: %w", err)
+	}
 	s.upkeep.Store(u)
 	s.run(ctx, n.cfg.Log, "background work", u.Run)
 	return nil

@@ -41,14 +41,16 @@ type Upkeep struct {
 	compareMu, reencodeMu, sweepMu, lifecycleMu sync.Mutex // one pass of a kind at a time
 	kicks                                       map[string]chan struct{}
 
-	mu      sync.Mutex
-	works   []*work
-	pools   map[hallig.PoolID]*placement.Pool
-	fenced  map[hallig.SessionID]bool
-	settled uint64 // topology revision at which nothing was left to do
-	scrubs  map[hallig.DriveID]*scrubbing
-	forced  map[hallig.DataID]bool   // to be re-encoded whatever their pool
-	tried   map[hallig.DataID]uint16 // generations that re-encodings have used
+	mu       sync.Mutex
+	works    []*work
+	pools    map[hallig.PoolID]*placement.Pool
+	fenced   map[hallig.SessionID]bool
+	settled  uint64 // topology revision at which nothing was left to do
+	scrubs   map[hallig.DriveID]*scrubbing
+	forced   map[hallig.DataID]bool   // to be re-encoded whatever their pool
+	tried    map[hallig.DataID]uint16 // generations that re-encodings have used
+	kept     Kept
+	narrowed int // times that drives were seen away
 }
 
 // New returns an Upkeep; Run sets it to work.
@@ -109,7 +111,9 @@ func stripeOf(id shard.ID) stripeID {
 // that fails is tried again.
 func (u *Upkeep) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	u.noteDrives()
 	stop := u.config.Drives.Watch(func() {
+		u.noteDrives()
 		u.queue.hurry()
 		u.kick(taskCompare)
 	})

@@ -177,32 +177,84 @@ func promised(drives int) (int, string) {
 	return 0, "NOTHING SURVIVES"
 }
 
+// keeps destroys as many drives at once as the node says may go, and reads
+// everything back.
+func (x *shrinking) keeps(drives ...string) {
+	x.t.Helper()
+	for _, d := range drives {
+		x.destroy(d)
+	}
+	x.check(fmt.Sprintf("%d drives less", len(drives)))
+}
+
 // TestShrink: a drive is destroyed for good while clients write. Once it is
 // declared lost everything ends in pools that the drives that are left can
 // hold, no task fails on the way, and what status promises then holds: as many
-// drives may go at once. With a new drive in the place the promise is back.
+// drives may go at once. With new drives in their places the wider promise is
+// back, and holds.
 func TestShrink(t *testing.T) {
-	for _, drives := range []int{4, 3, 5} {
-		t.Run(fmt.Sprint(drives), func(t *testing.T) {
-			x := newShrinking(t, drives)
-			x.fill("before")
-			x.destroy(x.n.Drives[1])
-			x.fill("while")
-			_, says := promised(drives - 1)
-			x.settle(drives-1, says)
-			x.check("after the loss")
-			x.fill("after")
-			if drives != 3 { // and back
-				x.n.Drives[1] = filepath.Join(x.n.Dir, "new")
-				if out, err := x.n.Hallig("drive", "add", x.n.Drives[1]); err != nil {
-					t.Fatal(out, err)
-				}
-				_, says = promised(drives)
-				x.settle(drives, says)
-			}
-		})
-		if testing.Short() {
-			return
-		}
+	begin := func(t *testing.T, drives int) *shrinking {
+		x := newShrinking(t, drives)
+		x.fill("before")
+		x.destroy(x.n.Drives[1])
+		x.fill("while")
+		_, says := promised(drives - 1)
+		x.settle(drives-1, says)
+		x.check("after the loss")
+		return x
 	}
+	t.Run("4 to 3 to 2 to 4", func(t *testing.T) {
+		x := begin(t, 4)
+		x.keeps(x.n.Drives[2])
+		_, says := promised(2)
+		x.settle(2, says)
+		for _, name := range []string{"new1", "new2"} {
+			if out, err := x.n.Hallig("drive", "add", filepath.Join(x.n.Dir, name)); err != nil {
+				t.Fatal(out, err)
+			}
+		}
+		_, says = promised(4)
+		x.settle(4, says)
+		x.keeps(x.n.Drives[0], x.n.Drives[3]) // all that ever held the old stripes
+	})
+	if testing.Short() {
+		return
+	}
+	t.Run("3 to 2", func(t *testing.T) {
+		x := begin(t, 3)
+		x.keeps(x.n.Drives[0])
+	})
+	t.Run("5 to 4", func(t *testing.T) {
+		x := begin(t, 5)
+		x.keeps(x.n.Drives[0], x.n.Drives[3])
+	})
+	t.Run("4 replaced", func(t *testing.T) {
+		x := newShrinking(t, 4)
+		x.fill("before")
+		x.destroy(x.n.Drives[1])
+		eventually(t, "the drive is missing", 30*time.Second, func() (bool, string) {
+			out, err := x.n.Hallig("drive", "replace", x.n.Drives[1], filepath.Join(x.n.Dir, "new"))
+			return err == nil, out
+		})
+		_, says := promised(4)
+		x.settle(4, says)
+		x.keeps(x.n.Drives[0], x.n.Drives[2])
+	})
+}
+
+// TestDrainHealthy: one of four drives that works is emptied and taken out;
+// everything is readable all the time, and afterwards without one more.
+func TestDrainHealthy(t *testing.T) {
+	x := newShrinking(t, 4)
+	x.fill("before")
+	if out, err := x.n.Hallig("drive", "remove", x.n.Drives[1]); err != nil {
+		t.Fatal(out, err)
+	}
+	x.fill("while")
+	x.check("while it is drained")
+	_, says := promised(3)
+	x.settle(3, says)
+	x.destroy(x.n.Drives[1]) // nothing needs it any more
+	x.check("without the drained drive")
+	x.keeps(x.n.Drives[0])
 }
