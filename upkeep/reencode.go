@@ -105,13 +105,12 @@ func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, v *catalog.Ve
 	if err != nil {
 		return err
 	}
-	if moved := r.Moved; short {
-		defer func() {
-			if r.Moved == moved {
-				r.Short++
-			}
-		}()
-	}
+	moved := r.Moved
+	defer func() {
+		if short && r.Moved == moved {
+			r.Short++
+		}
+	}()
 	if v.Encryption.CustomerCheck != nil {
 		r.Held++
 		return nil
@@ -126,8 +125,12 @@ func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, v *catalog.Ve
 	case errors.Is(err, errAway): // they went meanwhile
 		r.Waiting++
 		u.config.Logger.Debug("a re-encoding waits for drives", "bucket", v.Bucket, "version", v.ID(), "err", err)
-	case errors.Is(err, hallig.ErrConflict), errors.Is(err, hallig.ErrNotFound):
-		u.kick(taskReencode) // the version changed or went meanwhile: the next pass looks again
+	case errors.Is(err, hallig.ErrConflict):
+		u.kick(taskReencode) // the version changed meanwhile: the next pass looks again
+	case errors.Is(err, hallig.ErrNotFound):
+		if _, err := u.config.Catalog.Head(ctx, v.Bucket, v.Key, v.ID()); errors.Is(err, hallig.ErrNotFound) {
+			short = false // it went meanwhile
+		}
 	case err != nil:
 		r.Failed++
 		u.config.Logger.Warn("a version could not be re-encoded; it stays in its pool", "bucket", v.Bucket, "version", v.ID(), "err", err)
