@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,43 +54,56 @@ func (s *Server) completeMultipartUpload(ctx context.Context, q *request) error 
 	if err != nil {
 		return err
 	}
-	u, err := q.upload(ctx)
-	if err != nil {
+	v, err := q.complete(ctx, c)
+	var refused *Error
+	if errors.As(err, &refused) && (refused.Code == "NoSuchUpload" || refused.Code == "InvalidPart") {
+		// A repeat of an earlier completion, or a twin of this one was faster and
+		// closed the upload, parts and all, while this one looked at it.
 		if v := q.completed(ctx, c); v != nil {
 			return q.answerComplete(b, v)
 		}
-		return err
 	}
-	customer, err := parseCustomerKey(q.r.Header, customerPrefix, q.secure())
 	if err != nil {
 		return err
-	}
-	if c.Type != "" && !unasked(u.Checksum) && c.Type != u.Checksum.Type {
-		return invalidRequest("The upload was created using the " + u.Checksum.Type + " checksum mode. The complete request must use the same checksum mode.")
-	}
-	if err := q.checkFinal(&c, &u); err != nil {
-		return err
-	}
-	if err := q.checkParts(ctx, &u, &c); err != nil {
-		return err
-	}
-	c.Upload, c.CustomerKey = u.ID, customer.key
-	if unasked(u.Checksum) {
-		c.Type = ""
-		for i := range c.Parts {
-			c.Parts[i].Checksum = "" // of whatever algorithm; none was kept
-		}
-	}
-	v, err := s.cfg.Store.Complete(ctx, c.CompleteRequest)
-	if err != nil {
-		if v := q.completed(ctx, c); v != nil && errors.Is(err, hallig.ErrNotFound) { // a twin of this request was faster
-			return q.answerComplete(b, v)
-		}
-		return q.completeError(err, c.If)
 	}
 	q.objectSize = v.Size
 	q.emit(ctx, "ObjectCreated:CompleteMultipartUpload", v)
 	return q.answerComplete(b, &v)
+}
+
+// complete checks the completion against the upload and makes the version. The
+// upload may be closed by another completion at any moment: NoSuchUpload.
+func (q *request) complete(ctx context.Context, c completion) (catalog.Version, error) {
+	u, err := q.upload(ctx)
+	if err != nil {
+		return catalog.Version{}, err
+	}
+	customer, err := parseCustomerKey(q.r.Header, customerPrefix, q.secure())
+	if err != nil {
+		return catalog.Version{}, err
+	}
+	if c.Type != "" && !unasked(u.Checksum) && c.Type != u.Checksum.Type {
+		return catalog.Version{}, invalidRequest("The upload was created using the " + u.Checksum.Type + " checksum mode. The complete request must use the same checksum mode.")
+	}
+	if err := q.checkFinal(&c, &u); err != nil {
+		return catalog.Version{}, err
+	}
+	if err := q.checkParts(ctx, &u, &c); err != nil {
+		return catalog.Version{}, err
+	}
+	c.Upload, c.CustomerKey = u.ID, customer.key
+	if unasked(u.Checksum) {
+		c.Type = ""
+		c.Parts = slices.Clone(c.Parts)
+		for i := range c.Parts {
+			c.Parts[i].Checksum = "" // of whatever algorithm; none was kept
+		}
+	}
+	v, err := q.s.cfg.Store.Complete(ctx, c.CompleteRequest)
+	if err != nil {
+		return catalog.Version{}, q.completeError(err, c.If)
+	}
+	return v, nil
 }
 
 // A completion is a CompleteMultipartUpload as the client sent it.
