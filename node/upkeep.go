@@ -164,7 +164,7 @@ func (s *scrubbing) show(tasks []admin.Task) {
 				x.Done += d.Done
 				x.Total += d.Total
 			}
-			x.Found = s.found
+			x.Found, x.Last = s.found, s.last // who waits, waits for all drives and the repair
 		}
 	}
 }
@@ -195,18 +195,27 @@ func (n *Node) StartScrub(context.Context) (admin.Task, error) {
 }
 
 func (n *Node) scrubNow(ctx context.Context, u *upkeep.Upkeep) {
+	var unnamed int64
 	err := u.ScrubNow(ctx, func(p upkeep.ScrubProgress) {
 		n.scrub.mu.Lock()
 		defer n.scrub.mu.Unlock()
+		unnamed += p.Unnamed
 		n.scrub.drives[p.Drive] = p
 		n.scrub.found += int64(len(p.Bad)) + p.Unnamed
 	})
+	if err == nil && unnamed > 0 {
+		_, err = u.Compare(ctx) // whose shards they were is seen by what is missing
+	}
 	if err == nil {
 		err = u.RepairWaiting(ctx)
 	}
+	// What still waits could not be healed. Bad shards that nothing refers to any
+	// more are no damage: they stay in quarantine until they are swept.
 	var left int64
-	for _, d := range n.fleet.snapshot() {
-		left += d.status().Quarantined
+	for _, t := range u.Status() {
+		if t.Name == "repair" {
+			left += t.Total - t.Done
+		}
 	}
 	n.scrub.mu.Lock()
 	defer n.scrub.mu.Unlock()

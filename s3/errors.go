@@ -104,6 +104,11 @@ var sentinelTable = []struct {
 	sentinel error
 	code     string
 }{
+	// First what went wrong below, whatever it went wrong with: an object whose
+	// shards are not found is not an object that does not exist.
+	{hallig.ErrLost, "InternalError"},
+	{hallig.ErrCorrupt, "InternalError"},
+	{hallig.ErrUnavailable, "ServiceUnavailable"},
 	{hallig.ErrNotFound, "NoSuchKey"},
 	{hallig.ErrPrecondition, "PreconditionFailed"},
 	{hallig.ErrNotModified, "NotModified"},
@@ -115,13 +120,10 @@ var sentinelTable = []struct {
 	{hallig.ErrNotEmpty, "BucketNotEmpty"},
 	{hallig.ErrTooLarge, "EntityTooLarge"},
 	{hallig.ErrUnsupported, "NotImplemented"},
-	{hallig.ErrCorrupt, "InternalError"},
-	{hallig.ErrLost, "InternalError"},
 	{hallig.ErrKeyLocked, "ServiceUnavailable"},
 	{hallig.ErrKeyUnknown, "KMS.NotFoundException"},
 	{hallig.ErrFull, "ServiceUnavailable"},
 	{hallig.ErrReadOnly, "ServiceUnavailable"},
-	{hallig.ErrUnavailable, "ServiceUnavailable"},
 	{io.ErrUnexpectedEOF, "IncompleteBody"},
 	{context.DeadlineExceeded, "RequestTimeout"},
 	{os.ErrDeadlineExceeded, "RequestTimeout"},

@@ -41,7 +41,7 @@ func (s *scrubStartCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 		return err
 	}
 	if s.Wait && task.Failed > 0 {
-		return fmt.Errorf("%d shards are damaged and could not be healed", task.Failed)
+		return fmt.Errorf("%d stripes are damaged and could not be healed", task.Failed)
 	}
 	return nil
 }

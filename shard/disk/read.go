@@ -161,6 +161,9 @@ func (d *Drive) indexFailed(err error) error {
 
 // quarantine marks the shard as bad if its record is still the one at that place.
 func (d *Drive) quarantine(ctx context.Context, id shard.ID, at recordAt, why error) {
+	if e, err := d.lookup(id); err == nil && (e.state != entryLive || !e.at(at.segment, at.off)) {
+		return // deleted, stored anew elsewhere, or known: nobody reads these bytes
+	}
 	d.log.Error("shard is corrupt", "drive", d.identity.Drive.String(), "shard", id.String(),
 		"segment", segmentName(at.segment), "offset", at.off, "err", why)
 	r := &request{kind: requestQuarantine, id: id, from: at}
