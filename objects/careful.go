@@ -24,9 +24,8 @@ func (s *Store) careful(ctx context.Context, st *stripe) ([][]byte, error) {
 	}
 	var errs []error
 	for _, i := range s.fleet.order(s.config.Drives.Topology(), st.row) {
-		if have >= k {
-			break
-		}
+		// Every drive is asked, even when k shards are good: one of them has lied,
+		// and only who is asked is found out.
 		if shards[i] != nil {
 			continue
 		}
