@@ -86,10 +86,7 @@ func Parse(data []byte) (Configuration, error) {
 		return Configuration{}, err
 	}
 	if c.Bridge != nil {
-		return Configuration{}, &subresource.Error{
-			Code: "NotImplemented", Message: "A header you provided implies functionality that is not implemented.", Status: 501,
-			Fields: []subresource.Field{{Name: "Header", Value: "EventBridgeConfiguration"}},
-		}
+		return Configuration{}, subresource.NotImplemented("EventBridgeConfiguration")
 	}
 	targets, err := c.targets()
 	if err != nil {

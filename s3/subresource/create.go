@@ -38,12 +38,7 @@ func ParseCreateBucket(data []byte) (location *string, tags []catalog.Tag, err e
 		return nil, nil, err
 	}
 	if c.Location != nil || c.Bucket != nil {
-		return nil, nil, &Error{
-			Code:    "NotImplemented",
-			Message: "A header you provided implies functionality that is not implemented.",
-			Status:  501,
-			Fields:  []Field{{"Header", "Location"}},
-		}
+		return nil, nil, NotImplemented("Location")
 	}
 	if c.Tags != nil {
 		if tags, err = tagsOf(c.Tags.Tags); err != nil {

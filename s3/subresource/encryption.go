@@ -63,12 +63,7 @@ func checkBlocked(types []string) error {
 		switch t {
 		case "NONE":
 		case "SSE-C":
-			return &Error{
-				Code:    "NotImplemented",
-				Message: "A header you provided implies functionality that is not implemented.",
-				Status:  501,
-				Fields:  []Field{{"Header", "BlockedEncryptionTypes"}},
-			}
+			return NotImplemented("BlockedEncryptionTypes")
 		default:
 			return Malformed()
 		}

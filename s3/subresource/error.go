@@ -37,6 +37,16 @@ func BadArgument(message, name, value string) *Error {
 	return e
 }
 
+// NotImplemented refuses what Hallig does not do; header names it.
+func NotImplemented(header string) *Error {
+	return &Error{
+		Code:    "NotImplemented",
+		Message: "A header you provided implies functionality that is not implemented.",
+		Status:  501,
+		Fields:  []Field{{"Header", header}},
+	}
+}
+
 // BadRequest is InvalidRequest with a formatted message.
 func BadRequest(format string, args ...any) *Error {
 	return &Error{Code: "InvalidRequest", Message: fmt.Sprintf(format, args...), Status: 400}

@@ -16,12 +16,7 @@ func ParseVersioning(data []byte) (Versioning, error) {
 	switch v.MFADelete {
 	case "", "Disabled":
 	case "Enabled":
-		return Versioning{}, &Error{
-			Code:    "NotImplemented",
-			Message: "A header you provided implies functionality that is not implemented.",
-			Status:  501,
-			Fields:  []Field{{"Header", "MfaDelete"}},
-		}
+		return Versioning{}, NotImplemented("MfaDelete")
 	default:
 		return Versioning{}, Malformed()
 	}
