@@ -114,8 +114,9 @@ func losses(n int) int {
 func mirrorCount(drives int) int { return min(losses(drives)+1, max(drives, 1)) }
 
 // promise says what the topology survives, and whether it does so now: kept
-// says how far what is stored has followed the topology.
-func promise(t *placement.Topology, gone func(hallig.DriveID) bool, kept upkeep.Kept) (survive hallig.Survive, holds bool, says string) {
+// says how far what is stored has followed the topology, copies how many drives
+// have the catalog and the key file.
+func promise(t *placement.Topology, gone func(hallig.DriveID) bool, kept upkeep.Kept, copies int) (survive hallig.Survive, holds bool, says string) {
 	survive = placement.Default(t)
 	active, away, lost := 0, 0, 0
 	for _, d := range t.Drives {
@@ -133,7 +134,8 @@ func promise(t *placement.Topology, gone func(hallig.DriveID) bool, kept upkeep.
 	// Old data lives through what it did when it was last in order, less what
 	// was lost since; what was written since, through what the drives that were
 	// there then allowed.
-	left := min(full-away, losses(min(kept.Drives, active+lost))-lost-away, losses(kept.Least))
+	data := min(full-away, losses(min(kept.Drives, active+lost))-lost-away, losses(kept.Least))
+	left := min(data, max(copies, 1)-1) // without a catalog nothing answers anyway
 	switch {
 	case survive == hallig.SurviveNothing && away > 0:
 		return survive, false, "the only drive is gone: nothing can be read or written"
@@ -142,7 +144,7 @@ func promise(t *placement.Topology, gone func(hallig.DriveID) bool, kept upkeep.
 	case away == 0 && lost == 0 && left >= full:
 		return survive, true, fmt.Sprintf("any %s may be lost with everything on %s: nothing stored is lost", drives(full), themOrIt(full))
 	case away == 0:
-		return survive, false, behind(full, left, lost)
+		return survive, false, behind(full, left, lost, data >= full)
 	case left > 0:
 		return survive, false, fmt.Sprintf("%s gone; nothing is lost, and %s more may be lost", isAre(away), drives(left))
 	case left == 0:
@@ -154,10 +156,13 @@ func promise(t *placement.Topology, gone func(hallig.DriveID) bool, kept upkeep.
 
 // behind words what holds while old data is brought under the promise of the
 // drives that there are.
-func behind(full, left, lost int) string {
+func behind(full, left, lost int, catalog bool) string {
 	what := "what was stored before is being re-encoded"
-	if lost > 0 {
+	switch {
+	case lost > 0:
 		what = "what was on " + drives(lost) + " is being rebuilt on the others"
+	case catalog:
+		what = "the catalog and the key file are being copied to another drive"
 	}
 	switch {
 	case left > 0:
@@ -177,7 +182,22 @@ func (n *Node) promise() (hallig.Survive, bool, string) {
 			kept = u.Kept()
 		}
 	}
-	return promise(t, n.fleet.isGone, kept)
+	return promise(t, n.fleet.isGone, kept, n.copies())
+}
+
+// copies is how many drives have a current mirror of the catalog and the key
+// file; as many as there should be, until the catalog is open.
+func (n *Node) copies() int {
+	if n.store.Load() == nil {
+		return mirrorCount(len(n.fleet.Topology().Active()))
+	}
+	count := 0
+	for _, m := range n.mirrors() {
+		if m.State == "current" && m.KeyFile {
+			count++
+		}
+	}
+	return count
 }
 
 func drives(n int) string {

@@ -84,7 +84,7 @@ func TestPromiseTellsTheTruth(t *testing.T) {
 			topology.Drives = append(topology.Drives, placement.Drive{ID: id, Weight: 1, State: placement.DriveActive})
 			away[id] = i < c.gone
 		}
-		_, holds, says := promise(topology, func(id hallig.DriveID) bool { return away[id] }, upkeep.Kept{Drives: c.drives, Least: c.drives})
+		_, holds, says := promise(topology, func(id hallig.DriveID) bool { return away[id] }, upkeep.Kept{Drives: c.drives, Least: c.drives}, mirrorCount(c.drives)-min(c.gone, 2))
 		if holds != c.holds || !strings.Contains(says, c.says) {
 			t.Errorf("%d drives, %d gone: %v, %q", c.drives, c.gone, holds, says)
 		}
@@ -117,7 +117,32 @@ func TestPromiseWhileDataFollows(t *testing.T) {
 				topology.Drives = append(topology.Drives, placement.Drive{ID: hallig.NewID(), Weight: 1, State: state})
 			}
 		}
-		_, holds, says := promise(topology, func(hallig.DriveID) bool { return false }, c.kept)
+		_, holds, says := promise(topology, func(hallig.DriveID) bool { return false }, c.kept, mirrorCount(c.active))
+		if holds != c.holds || !strings.Contains(says, c.says) {
+			t.Errorf("%+v: %v, %q", c, holds, says)
+		}
+	}
+}
+
+// The catalog and the key file are stored, too: while they are on fewer drives
+// than they should be, less may be lost.
+func TestPromiseCountsTheCatalog(t *testing.T) {
+	for _, c := range []struct {
+		drives, copies int
+		holds          bool
+		says           string
+	}{
+		{4, 3, true, "any 2 drives"},
+		{4, 2, false, "the catalog and the key file are being copied to another drive: until that is done one drive may be lost, then 2"},
+		{4, 1, false, "NEXT LOSS"},
+		{2, 1, false, "NEXT LOSS"},
+		{1, 1, true, "NOTHING SURVIVES"},
+	} {
+		topology := &placement.Topology{}
+		for range c.drives {
+			topology.Drives = append(topology.Drives, placement.Drive{ID: hallig.NewID(), Weight: 1, State: placement.DriveActive})
+		}
+		_, holds, says := promise(topology, func(hallig.DriveID) bool { return false }, upkeep.Kept{Drives: c.drives, Least: c.drives}, c.copies)
 		if holds != c.holds || !strings.Contains(says, c.says) {
 			t.Errorf("%+v: %v, %q", c, holds, says)
 		}

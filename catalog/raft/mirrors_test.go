@@ -168,14 +168,23 @@ func TestMirrorRemoved(t *testing.T) {
 			}
 		}()
 	}
+	one := func() {
+		i := int(next.Add(1)) - 1
+		if err := put(n, b, fmt.Sprint("k", i), fmt.Sprint("e", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.RemoveAll(c.Dirs[0]); err != nil {
 		t.Fatal(err)
 	}
 	rebuilt(t, n, 2)
+	one()
 	epoch := recorded.Load()
 	disarm := faults.Inject(vfstest.Fault{Op: vfstest.OpSync, Path: c.Dirs[1], Err: syscall.EIO})
 	rebuilt(t, n, 1)
 	disarm()
+	// One more write is acknowledged: by then the loss is on record.
+	one()
 	if recorded.Load() <= epoch {
 		t.Error("the second loss was not recorded on the other drives")
 	}
