@@ -34,7 +34,7 @@ func (s *Server) getObject(ctx context.Context, q *request) error {
 	}
 	defer body.Close() //nolint:errcheck // read only
 	q.w.WriteHeader(p.status)
-	n, err := io.Copy(q.w, io.LimitReader(body, p.part.length))
+	n, err := io.Copy(q.w, body) // no wrapper: the stream writes its segments from where they were opened
 	if err != nil {
 		return fmt.Errorf("send the object: %w", err)
 	}
