@@ -78,6 +78,12 @@ type PutPart struct {
 	Key    string
 	Upload hallig.UploadID
 	Part   Part
+	// Was, when not empty, is the extents of the part that this one replaces
+	// (re-encoding, with the same plaintext): a part of that number must be there
+	// with exactly these, and of the same size, else ErrConflict. Parts need no
+	// revision for that: a data id is random and a generation of it is used once,
+	// so equal extents are the same part.
+	Was []Extent
 }
 
 // An AbortUpload closes an upload; its parts' data becomes garbage. An unknown

@@ -37,6 +37,7 @@ func Run(t *testing.T, open Open) {
 		{"CloseBucket", testCloseBucket},
 		{"Uploads", testUploads},
 		{"UploadErrors", testUploadErrors},
+		{"MovePart", testMovePart},
 		{"Repeats", testRepeats},
 		{"Fence", testFence},
 		{"Garbage", testGarbage},

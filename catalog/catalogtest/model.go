@@ -19,7 +19,13 @@ type model struct {
 	keys    map[string][]catalog.Version
 	uploads map[hallig.UploadID]catalog.Upload
 	parts   map[hallig.UploadID]map[int]catalog.Part
-	garbage map[hallig.DataID]bool
+	garbage map[written]bool
+}
+
+// written names what one writing of data left: a re-encoding is another one.
+type written struct {
+	data       hallig.DataID
+	generation uint16
 }
 
 // testModel runs random operations against the catalog and the model and
@@ -38,7 +44,7 @@ func testModel(t *testing.T, f *fixture) {
 func Model(t testing.TB, c catalog.Catalog, seed uint64, steps int) {
 	f := newFixture(t, c)
 	r := &runner{fixture: f, rng: rand.New(rand.NewPCG(seed, 1)), m: &model{keys: map[string][]catalog.Version{},
-		uploads: map[hallig.UploadID]catalog.Upload{}, parts: map[hallig.UploadID]map[int]catalog.Part{}, garbage: map[hallig.DataID]bool{}}}
+		uploads: map[hallig.UploadID]catalog.Upload{}, parts: map[hallig.UploadID]map[int]catalog.Part{}, garbage: map[written]bool{}}}
 	for i := range steps {
 		r.step(i)
 		if i%50 == 49 {
@@ -129,7 +135,7 @@ func (r *runner) expect(i int, op catalog.Op, want error, follow func(catalog.Ve
 
 func (m *model) waste(v catalog.Version) {
 	for _, e := range v.Extents {
-		m.garbage[e.Data] = true
+		m.garbage[written{e.Data, e.Generation}] = true
 	}
 }
 
@@ -196,7 +202,9 @@ func (r *runner) upload(i int, key string, versioning catalog.Versioning) {
 	}
 	u := r.m.uploads[ids[r.rng.IntN(len(ids))]]
 	parts := r.m.parts[u.ID]
-	switch r.rng.IntN(4) {
+	switch r.rng.IntN(5) {
+	case 4:
+		r.movePart(i, u, parts)
 	case 0:
 		r.expect(i, catalog.AbortUpload{Key: u.Key, Upload: u.ID}, nil, func(catalog.Version) { r.closeUpload(u.ID, nil) })
 	case 1:
@@ -218,10 +226,34 @@ func (r *runner) upload(i int, key string, versioning catalog.Versioning) {
 	}
 }
 
+// movePart moves a part as it is, as it was never, or one that is not there.
+func (r *runner) movePart(i int, u catalog.Upload, parts map[int]catalog.Part) {
+	n := 1 + r.rng.IntN(6)
+	p, there := parts[n]
+	was := slices.Clone(p.Extents)
+	if !there {
+		p, was = catalog.Part{Number: n, Size: 5}, []catalog.Extent{extent(5)}
+	}
+	var want error
+	if r.rng.IntN(3) == 0 {
+		was[0].Generation++
+	}
+	if !there || was[0] != p.Extents[0] {
+		want = hallig.ErrConflict
+	}
+	p.Extents = slices.Clone(was)
+	p.Extents[0].Pool++
+	p.Extents[0].Generation++
+	r.expect(i, catalog.PutPart{Key: u.Key, Upload: u.ID, Part: p, Was: was}, want, func(catalog.Version) {
+		r.m.waste(catalog.Version{Extents: parts[n].Extents})
+		parts[n] = p
+	})
+}
+
 func (r *runner) closeUpload(id hallig.UploadID, used []catalog.Extent) {
 	for _, p := range r.m.parts[id] {
 		if !slices.Contains(used, p.Extents[0]) {
-			r.m.garbage[p.Extents[0].Data] = true
+			r.m.waste(catalog.Version{Extents: p.Extents})
 		}
 	}
 	delete(r.m.uploads, id)
@@ -331,7 +363,7 @@ func render(p catalog.Page) (out []string) {
 func (r *runner) compareAll() {
 	r.Helper()
 	want := catalog.Usage{Epoch: r.epoch, Uploads: int64(len(r.m.uploads))}
-	live := map[hallig.DataID]bool{}
+	live := map[written]bool{}
 	for k, vs := range r.m.keys {
 		for _, v := range vs {
 			want.Versions++
@@ -341,7 +373,7 @@ func (r *runner) compareAll() {
 				r.Fatalf("head: got %+v, want %+v", got, v)
 			}
 			for _, e := range v.Extents {
-				live[e.Data] = true
+				live[written{e.Data, e.Generation}] = true
 			}
 		}
 		if c := r.m.current(k); c != nil && !c.DeleteMarker {
@@ -349,19 +381,19 @@ func (r *runner) compareAll() {
 		}
 	}
 	equal(r.TB, want, r.usage())
-	got := map[hallig.DataID]bool{}
+	got := map[written]bool{}
 	for _, g := range r.garbage() {
 		for _, e := range g.Extents {
-			got[e.Data] = true
-			if live[e.Data] {
+			got[written{e.Data, e.Generation}] = true
+			if live[written{e.Data, e.Generation}] {
 				r.Fatalf("live data %s is garbage", e.Data)
 			}
 		}
 	}
 	equal(r.TB, r.m.garbage, got)
 	for id := range live {
-		if !r.referenced(id) {
-			r.Fatalf("live data %s is not referenced", id)
+		if !r.referenced(id.data) {
+			r.Fatalf("live data %s is not referenced", id.data)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package catalogtest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -161,6 +162,75 @@ func testUploadErrors(t *testing.T, f *fixture) {
 	if g := f.garbage(); len(g) != 1 || g[0].Extents[0] != part.Extents[0] {
 		t.Fatalf("%+v", g)
 	}
+}
+
+// testMovePart: a part's extents change only if they are those that the mover
+// read. Whatever else became of the part, the upload or the bucket meanwhile
+// wins, and nothing that is in use becomes garbage.
+func testMovePart(t *testing.T, f *fixture) {
+	up := catalog.Upload{ID: hallig.NewID(), Key: "k", Initiated: f.now}
+	f.ok(catalog.CreateUpload{Upload: up})
+	first := catalog.Part{Number: 1, Size: 3, ETag: "one", Checksum: "c", Modified: f.now, Extents: []catalog.Extent{extent(1), extent(2)}}
+	f.ok(catalog.PutPart{Key: "k", Upload: up.ID, Part: first})
+	move := func(p catalog.Part) catalog.PutPart {
+		op := catalog.PutPart{Key: "k", Upload: up.ID, Part: p, Was: p.Extents}
+		op.Part.Extents = slices.Clone(p.Extents)
+		op.Part.Extents[1].Pool++
+		op.Part.Extents[1].Generation++
+		return op
+	}
+	wrong := move(first)
+	wrong.Was = first.Extents[:1]
+	f.fails(wrong, hallig.ErrConflict)
+	wrong = move(first)
+	wrong.Part.Size = 4
+	f.fails(wrong, hallig.ErrConflict)
+	wrong = move(first)
+	wrong.Part.Number = 2
+	f.fails(wrong, hallig.ErrConflict)
+	wrong = move(first)
+	wrong.Key = "other"
+	f.fails(wrong, hallig.ErrNotFound)
+
+	op := move(first)
+	f.ok(op)
+	f.fails(op, hallig.ErrConflict) // it is elsewhere now
+	page, _, err := f.Parts(f.ctx, f.bucket, "k", up.ID, 0, 2)
+	if err != nil || len(page) != 1 || page[0].ETag != "one" || page[0].Checksum != "c" || !page[0].Modified.Equal(f.now) ||
+		!slices.Equal(page[0].Extents, op.Part.Extents) {
+		t.Fatalf("%+v %v", page, err)
+	}
+	g := f.garbage()
+	if len(g) != 1 || !slices.Equal(g[0].Extents, first.Extents[1:]) {
+		t.Fatalf("%+v", g) // what did not move is no garbage
+	}
+	again := first
+	again.Extents = []catalog.Extent{extent(3)}
+	f.ok(catalog.PutPart{Key: "k", Upload: up.ID, Part: again})
+	f.fails(move(op.Part), hallig.ErrConflict) // the client put it anew
+
+	// A completion that read the parts before a move is to read them again.
+	again.Extents = []catalog.Extent{extent(1), extent(2)}
+	f.ok(catalog.PutPart{Key: "k", Upload: up.ID, Part: again})
+	done := f.put("k", catalog.Unversioned, 3, "done")
+	done.Upload, done.Version.Extents = up.ID, again.Extents
+	op = move(again)
+	f.ok(op)
+	f.fails(done, hallig.ErrConflict)
+	done.Version.Extents = op.Part.Extents
+	f.ok(done)
+	f.fails(move(op.Part), hallig.ErrNotFound) // it is a version now
+	if h := f.head("k", ""); !slices.Equal(h.Extents, op.Part.Extents) {
+		t.Fatalf("%+v", h)
+	}
+	other := catalog.Upload{ID: hallig.NewID(), Key: "k", Initiated: f.now}
+	f.ok(catalog.CreateUpload{Upload: other})
+	gone := catalog.Part{Number: 1, Size: 3, Extents: []catalog.Extent{extent(1), extent(2)}}
+	f.ok(catalog.PutPart{Key: "k", Upload: other.ID, Part: gone})
+	f.ok(catalog.AbortUpload{Key: "k", Upload: other.ID})
+	late := move(gone)
+	late.Upload = other.ID
+	f.fails(late, hallig.ErrNotFound)
 }
 
 func testRepeats(t *testing.T, f *fixture) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
@@ -36,7 +37,7 @@ func (t *change) step(st *Step) (StepAnswer, error) {
 		return t.update(st)
 	case StepCreateUpload:
 		return t.createUpload(st)
-	case StepPutPart:
+	case StepPutPart, StepMovePart:
 		return t.putPart(st)
 	case StepAbortUpload:
 		return t.abortUpload(st)
@@ -48,7 +49,7 @@ func (t *change) step(st *Step) (StepAnswer, error) {
 
 func (st *Step) wellFormed() bool {
 	switch st.Kind {
-	case StepPut, StepRemove, StepUpdate, StepCreateUpload, StepPutPart, StepAbortUpload:
+	case StepPut, StepRemove, StepUpdate, StepCreateUpload, StepPutPart, StepMovePart, StepAbortUpload:
 		return len(st.Name) > 0 && len(st.Name) <= maxSealedName
 	}
 	return true
@@ -307,20 +308,38 @@ func (t *change) putPart(st *Step) (StepAnswer, error) {
 	if err != nil {
 		return StepAnswer{}, err
 	}
-	own := owners{}
+	var row partRow
 	if old != nil {
-		row, err := decodePartRow(old)
-		if err != nil {
+		if row, err = decodePartRow(old); err != nil {
 			return StepAnswer{}, err
 		}
-		own.drop(row.Clear.Extents)
 	}
+	if st.Kind == StepMovePart && !t.m.NoCompare {
+		if code := moves(st, old != nil, &row.Clear, &made); code != CodeOK {
+			return StepAnswer{Code: code}, nil
+		}
+	}
+	own := owners{}
+	own.drop(row.Clear.Extents)
 	own.add(made.Extents)
 	if err := t.rows.Set(k, append(append([]byte{}, st.Clear...), st.Sealed...)); err != nil {
 		return StepAnswer{}, err
 	}
 	rev := t.m.next()
 	return StepAnswer{Revision: rev}, t.finish(rev, own)
+}
+
+// moves decides whether a part that is there may give way to the same part in
+// another place.
+func moves(st *Step, there bool, now, made *clearPart) Code {
+	was, _, rest, err := decodeClear(st.Was)
+	switch {
+	case err != nil || len(rest) > 0 || len(was.Extents) == 0:
+		return CodeInvalid
+	case !there || !slices.Equal(was.Extents, now.Extents) || now.Size != was.Size || now.Size != made.Size:
+		return CodeConflict
+	}
+	return CodeOK
 }
 
 // usesParts reports whether the extents of a completion are those of the

@@ -50,6 +50,7 @@ const (
 	StepPutPart      StepKind = 6
 	StepAbortUpload  StepKind = 7
 	StepBucket       StepKind = 8
+	StepMovePart     StepKind = 9 // a part's extents change, if they are those of Was
 )
 
 // Compare says which revision a step's evaluation rests on.
@@ -77,6 +78,7 @@ type Step struct {
 	Epoch      uint64          `cbor:"11,keyasint,omitempty"`
 	Close      bool            `cbor:"12,keyasint,omitempty"`
 	Code       Code            `cbor:"13,keyasint,omitempty"`
+	Was        []byte          `cbor:"14,keyasint,omitempty"` // a clear part
 }
 
 // A RecordStep writes or deletes one mesh record.

@@ -295,6 +295,12 @@ func (e *evaluation) op(op catalog.Op) (refused, err error) {
 		if refused := checkExtents(o.Part.Size, o.Part.Extents); refused != nil {
 			return refused, nil
 		}
+		if len(o.Was) > 0 {
+			if refused := checkExtents(o.Part.Size, o.Was); refused != nil {
+				return refused, nil
+			}
+			e.st.Kind, e.st.Was = StepMovePart, clearPart{Size: o.Part.Size, Extents: o.Was}.append(nil)
+		}
 		return e.bounded(e.sealPart(e.st, e.bucket, &o.Part))
 	case catalog.AbortUpload:
 		e.st.Kind, e.st.Upload = StepAbortUpload, o.Upload

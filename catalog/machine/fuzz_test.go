@@ -33,7 +33,7 @@ func seedEntry(t testing.TB) []byte {
 	c := clearPart{Null: true, Size: 5, Extents: []catalog.Extent{{Data: hallig.ID{3}, Count: 1}}}.append(nil)
 	put, err := EncodeCommand(&Command{Kind: CommandObjects, ID: hallig.ID{4}, Bucket: b, Epoch: 1, Steps: []Step{
 		{Kind: StepPut, Name: []byte("n"), Clear: c, Sealed: []byte("s")}, {Kind: StepRemove, Name: []byte("n"), TargetNull: true},
-		{Kind: StepCreateUpload, Name: []byte("n"), Upload: hallig.ID{5}}, {Kind: StepPutPart, Name: []byte("n"), Upload: hallig.ID{5}, Number: 1, Clear: c}}})
+		{Kind: StepCreateUpload, Name: []byte("n"), Upload: hallig.ID{5}}, {Kind: StepPutPart, Name: []byte("n"), Upload: hallig.ID{5}, Number: 1, Clear: c}, {Kind: StepMovePart, Name: []byte("n"), Upload: hallig.ID{5}, Number: 1, Clear: c, Was: c}}})
 	if err != nil {
 		t.Fatal(err)
 	}
