@@ -68,7 +68,10 @@ type Config struct {
 	Now    func() time.Time // the proposer's clock; nil: time.Now
 	Log    *slog.Logger     // nil: discarded
 
+	trailing uint64 // log entries kept behind a snapshot; 0: 256. Tests keep fewer
+
 	noSync    bool // negative control: acknowledge what is not durable
+	noSettle  bool // negative control: truncate the log before the state is durable
 	noCompare bool // negative control: apply without comparing revisions
 	noBreak   bool // negative control: believe a mirror whose disk has failed
 }
@@ -87,6 +90,7 @@ func (c *Config) fill() error {
 	set(&c.Probe, time.Second)
 	set(&c.Cache, 64<<20)
 	set(&c.Memory, 8<<20)
+	set(&c.trailing, 256)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

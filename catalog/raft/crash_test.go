@@ -2,12 +2,20 @@ package raft
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
@@ -29,6 +37,7 @@ func diskConfig(t testing.TB, fs vfs.FS, n int) Config {
 type story struct {
 	t      testing.TB
 	d      *vfstest.Disk
+	rng    *rand.Rand
 	cfg    Config
 	n      *Catalog
 	bucket hallig.BucketID
@@ -44,13 +53,8 @@ func (s *story) ack() {
 
 func (s *story) do(op catalog.Op) {
 	s.t.Helper()
-	epoch := uint64(1)
-	if _, ok := op.(catalog.SetBucket); ok {
-		epoch = 0
-	}
-	res, err := s.n.Commit(context.Background(), catalog.Request{ID: hallig.NewID(), Bucket: s.bucket, Epoch: epoch, Ops: []catalog.Op{op}})
-	if err != nil || res[0].Err != nil {
-		s.t.Fatal(res, err)
+	if err := commitOne(s.n, s.bucket, op); err != nil {
+		s.t.Fatal(err)
 	}
 	switch o := op.(type) {
 	case catalog.Put:
@@ -61,16 +65,30 @@ func (s *story) do(op catalog.Op) {
 	s.ack()
 }
 
+// commitOne commits one operation.
+func commitOne(n *Catalog, bucket hallig.BucketID, op catalog.Op) error {
+	epoch := uint64(1)
+	if _, ok := op.(catalog.SetBucket); ok {
+		epoch = 0
+	}
+	res, err := n.Commit(context.Background(), catalog.Request{ID: hallig.NewID(), Bucket: bucket, Epoch: epoch, Ops: []catalog.Op{op}})
+	if err == nil {
+		err = res[0].Err
+	}
+	return err
+}
+
 // puts changes a few keys over and over.
-func (s *story) puts(from, to int) {
+func (s *story) puts(n int) {
 	s.t.Helper()
-	for i := from; i < to; i++ {
-		if i%7 == 3 {
-			s.do(catalog.Delete{Key: fmt.Sprint("key/", (i-1)%11)})
+	for range n {
+		key := fmt.Sprint("key/", s.rng.IntN(11))
+		if _, ok := s.now[key]; ok && s.rng.IntN(4) == 0 {
+			s.do(catalog.Delete{Key: key})
 			continue
 		}
-		p := benchPut(i)
-		p.Version.Key, p.Version.ETag = fmt.Sprint("key/", i%11), fmt.Sprint("etag", i)
+		p := benchPut(0)
+		p.Version.Key, p.Version.ETag = key, fmt.Sprint("etag", len(s.states))
 		s.do(p)
 	}
 }
@@ -84,121 +102,285 @@ func (s *story) snapshot() {
 	}
 }
 
-// tell runs the story: two mirrors, a snapshot, one mirror dropped and rebuilt,
-// restarts, an opened index made anew.
-func tell(t testing.TB, d *vfstest.Disk, noSync bool) *story {
+func (s *story) start() {
+	s.t.Helper()
+	var err error
+	if s.n, err = Open(context.Background(), s.cfg); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *story) stop() {
+	s.t.Helper()
+	if err := s.n.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// forgetOpened has the opened index made anew at the next start.
+func (s *story) forgetOpened() {
+	s.t.Helper()
+	p := s.n.partitions[1]
+	for _, m := range s.n.set.list() {
+		if err := m.opened.Delete(newReader(m, nil, p.id).key(openedKey), nil); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// flush has Pebble write tables, as full memtables do.
+func (s *story) flush() {
+	s.t.Helper()
+	for _, m := range s.n.set.list() {
+		for _, db := range []*pebble.DB{m.log, m.state, m.opened} {
+			if err := db.Flush(); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// tell runs the story of a seed: puts and deletions on two mirrors, snapshots
+// that truncate the log, one mirror dropped and rebuilt, memtables flushed, a
+// restart, an opened index made anew.
+func tell(t testing.TB, d *vfstest.Disk, seed uint64, change func(*Config)) *story {
 	t.Helper()
-	s := &story{t: t, d: d, cfg: diskConfig(t, d, 2), bucket: hallig.NewID(), now: map[string]string{}}
-	s.cfg.noSync = noSync
+	s := &story{t: t, d: d, rng: rand.New(rand.NewPCG(seed, 0)), cfg: diskConfig(t, d, 2), bucket: hallig.NewID(), now: map[string]string{}}
+	change(&s.cfg)
+	s.cfg.trailing = 4
+	s.cfg.Cache, s.cfg.Memory = 1<<20, 64<<10 // small: memtables fill up, and cost little to make
 	s.ack()
-	start := func() {
-		t.Helper()
-		var err error
-		if s.n, err = Open(context.Background(), s.cfg); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop := func() {
-		t.Helper()
-		if err := s.n.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	start()
+	s.start()
 	s.do(catalog.SetBucket{Epoch: 1})
-	s.puts(0, 12)
+	some := func() { s.puts(4 + s.rng.IntN(9)) }
+	some()
 	s.snapshot()
-	s.puts(12, 20)
-	s.n.set.list()[0].fail(errors.New("test: this mirror is gone"))
-	s.puts(20, 26)
-	if err := s.n.AddMirror(context.Background(), s.cfg.Dirs[0]); err != nil {
+	some()
+	s.n.set.list()[s.rng.IntN(2)].fail(errors.New("test: this mirror is gone"))
+	some()
+	gone := s.cfg.Dirs[0]
+	if s.n.set.list()[0].dir == gone {
+		gone = s.cfg.Dirs[1]
+	}
+	if err := s.n.AddMirror(context.Background(), gone); err != nil {
 		t.Fatal(err)
 	}
-	s.puts(26, 32)
+	some()
 	s.snapshot()
-	p := s.n.partitions[1]
-	for _, m := range s.n.set.list() { // have the opened index made anew at the next start
-		if err := m.opened.Delete(newReader(m, nil, p.id).key(openedKey), nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop()
-	start()
-	s.puts(32, 40)
-	stop()
+	s.flush()
+	some()
+	s.forgetOpened()
+	s.stop()
+	s.start()
+	some()
+	s.stop()
 	return s
 }
 
-// lost is what check returns when an acknowledged commit is missing.
+// errLost is what a check returns when an acknowledged commit is missing.
 var errLost = errors.New("acknowledged commits are lost")
 
-// check opens a crash state and compares what it holds: one of the states from
-// the last acknowledged on, alike by list, by head and by counter.
-func (s *story) check(c vfstest.Crash) (err error) {
+// An image is what a disk held after a cut, and what a catalog opened on it
+// shows. Crash states with equal images are opened once.
+type image struct {
+	disk *vfstest.Disk
+	name vfstest.Crash // the first state of it
+	ops  []int         // of all states
+	got  map[string]string
+	set  bool // the bucket is open
+	err  error
+}
+
+// An explorer opens images on several goroutines: a start waits for an election
+// most of its time.
+type explorer struct {
+	s      *story
+	images map[[sha256.Size]byte]*image
+	order  []*image
+}
+
+const explorers = 24
+
+// explore makes crash states of the story and judges them all. It returns how
+// many there were.
+func (s *story) explore(cfg vfstest.CrashConfig) (states, images int, err error) {
+	e := &explorer{s: s, images: map[[sha256.Size]byte]*image{}}
+	work := make(chan *image)
+	var wg sync.WaitGroup
+	for range explorers {
+		wg.Go(func() {
+			for i := range work {
+				i.got, i.set, i.err = s.observe(i)
+				i.disk = nil
+			}
+		})
+	}
+	states, err = s.d.EachCrash(cfg, func(c vfstest.Crash) error {
+		sum := c.Disk.Digest()
+		i := e.images[sum]
+		if i == nil {
+			i = &image{disk: c.Disk, name: c}
+			i.name.Disk = nil
+			e.images[sum] = i
+			e.order = append(e.order, i)
+			work <- i
+		}
+		i.ops = append(i.ops, c.Ops)
+		return nil
+	})
+	close(work)
+	wg.Wait()
+	for _, i := range e.order {
+		for _, ops := range i.ops {
+			if err == nil {
+				err = s.judge(i, ops)
+			}
+		}
+	}
+	return states, len(e.images), err
+}
+
+// judge compares what an image shows with what was acknowledged after a number
+// of operations: it is that, or the change after it, which was under way.
+func (s *story) judge(i *image, ops int) error {
 	at := 0
-	for at+1 < len(s.acked) && s.acked[at+1] <= c.Ops {
+	for at+1 < len(s.acked) && s.acked[at+1] <= ops {
 		at++
 	}
+	err := i.err
+	switch {
+	case err != nil:
+	case at > 0 && !i.set:
+		err = fmt.Errorf("the bucket: %w", errLost)
+	case maps.Equal(i.got, s.states[at]), at+1 < len(s.states) && maps.Equal(i.got, s.states[at+1]):
+		return nil
+	default:
+		err = fmt.Errorf("holds %v, acknowledged %v: %w", i.got, s.states[at], errLost)
+	}
+	return fmt.Errorf("%v, judged after %d operations: %w", i.name, ops, err)
+}
+
+// observe opens an image. Every fourth is written to, cut once more and opened
+// again: what was read and acknowledged after the first cut must have outlived
+// the second.
+func (s *story) observe(i *image) (got map[string]string, set bool, err error) {
+	const extra = "after the cut"
+	got, set, err = s.look(i.disk, func(n *Catalog, got map[string]string, set bool) error {
+		if !set || i.name.Ops%4 != 0 {
+			return nil
+		}
+		p := benchPut(0)
+		p.Version.Key, p.Version.ETag = extra, extra
+		if err := commitOne(n, s.bucket, p); err != nil {
+			return fmt.Errorf("a put after the cut: %w", err)
+		}
+		want := maps.Clone(got)
+		want[extra] = extra
+		second := i.disk.Crash(uint64(i.name.Ops + i.name.Variant))
+		have, _, err := s.look(second, nil)
+		if err == nil && !maps.Equal(have, want) {
+			err = fmt.Errorf("holds %v, was %v: %w", have, want, errLost)
+		}
+		if err != nil {
+			return fmt.Errorf("after a second cut: %w", err)
+		}
+		return nil
+	})
+	return got, set, err
+}
+
+// look opens a catalog, reads it, by list, by head and by counter alike, and
+// has then do what it wants with it.
+func (s *story) look(d *vfstest.Disk, then func(*Catalog, map[string]string, bool) error) (got map[string]string, set bool, err error) {
+	ctx := context.Background()
 	cfg := s.cfg
-	cfg.FS, cfg.Log, cfg.noSync = c.Disk, slog.New(slog.DiscardHandler), false
-	n, err := Open(context.Background(), cfg)
+	cfg.FS, cfg.Log, cfg.noSync, cfg.noSettle = d, slog.New(slog.DiscardHandler), false, false
+	n, err := Open(ctx, cfg)
 	if err != nil {
-		return err
+		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	page, err := n.List(context.Background(), catalog.Query{Bucket: s.bucket, Limit: 100})
+	page, err := n.List(ctx, catalog.Query{Bucket: s.bucket, Limit: 100})
 	if err != nil {
-		return err
+		return nil, false, err
 	}
-	got := map[string]string{}
+	got = map[string]string{}
 	for _, i := range page.Items {
-		v, err := n.Head(context.Background(), s.bucket, i.Version.Key, catalog.CurrentVersion)
+		v, err := n.Head(ctx, s.bucket, i.Version.Key, catalog.CurrentVersion)
 		if err != nil || v.ETag != i.Version.ETag {
-			return fmt.Errorf("listed %+v, head %+v: %w", i.Version, v, err)
+			return nil, false, fmt.Errorf("listed %+v, head %+v: %w", i.Version, v, err)
 		}
 		got[i.Version.Key] = i.Version.ETag
 	}
-	u, err := n.Usage(context.Background(), s.bucket)
+	u, err := n.Usage(ctx, s.bucket)
 	if err != nil || u.Current != int64(len(got)) || u.Versions != int64(len(got)) {
-		return fmt.Errorf("usage %+v with %d keys listed: %v", u, len(got), err)
+		return nil, false, fmt.Errorf("usage %+v with %d keys listed: %v", u, len(got), err)
 	}
-	if at > 0 && u.Epoch != 1 {
-		return fmt.Errorf("the bucket: %w", errLost)
+	if then != nil {
+		err = then(n, got, u.Epoch == 1)
 	}
-	for i := at; i < min(at+2, len(s.states)); i++ {
-		if maps.Equal(got, s.states[i]) {
-			return nil
+	return got, u.Epoch == 1, err
+}
+
+// crashStates is how many crash states TestCrash makes; HALLIG_CRASH_STATES
+// changes it.
+func crashStates(t *testing.T) int {
+	if v := os.Getenv("HALLIG_CRASH_STATES"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			t.Fatal("HALLIG_CRASH_STATES:", err)
 		}
+		return n
 	}
-	return fmt.Errorf("holds %v, acknowledged %v: %w", got, s.states[at], errLost)
-}
-
-func crashConfig() vfstest.CrashConfig {
-	return vfstest.CrashConfig{Seed: 1, Variants: 3, Stride: 23}
-}
-
-// TestCrash cuts the power all along a run.
-func TestCrash(t *testing.T) {
-	d := vfstest.NewDisk(vfstest.DiskConfig{Record: true})
-	s := tell(t, d, false)
-	cfg := crashConfig()
 	if testing.Short() {
-		cfg.Stride = 101
+		return 300
 	}
-	n, err := d.EachCrash(cfg, s.check)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d crash states of %d operations, %d acknowledgements", n, d.Ops(), len(s.acked))
+	return 3000
 }
 
-// TestCrashWithoutSync is the negative control: the same run, acknowledged
-// before it is durable, loses commits.
-func TestCrashWithoutSync(t *testing.T) {
-	d := vfstest.NewDisk(vfstest.DiskConfig{Record: true})
-	s := tell(t, d, true)
-	cfg := crashConfig()
-	if _, err := d.EachCrash(cfg, s.check); !errors.Is(err, errLost) {
-		t.Fatalf("without syncs nothing was lost: %v", err)
+// TestCrash cuts the power all along runs of a catalog with two mirrors.
+func TestCrash(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // databases by the thousand, none larger than a megabyte
+	budget := crashStates(t)
+	states, images := 0, 0
+	for seed := uint64(1); states < budget; seed++ {
+		d := vfstest.NewDisk(vfstest.DiskConfig{Record: true})
+		s := tell(t, d, seed, func(*Config) {})
+		cfg := vfstest.CrashConfig{Seed: seed, Variants: 8, Recycled: seed%2 == 0}
+		if left := budget - states; left < 8*d.Ops() {
+			cfg.Stride = 8*d.Ops()/left + 1
+		}
+		n, distinct, err := s.explore(cfg)
+		if err != nil {
+			t.Fatalf("story %d: %v", seed, err)
+		}
+		t.Logf("story %d: %d states, %d of them distinct, of %d operations with %d acknowledgements", seed, n, distinct, d.Ops(), len(s.acked))
+		states, images = states+n, images+distinct
+	}
+	t.Logf("%d crash states, %d distinct images", states, images)
+}
+
+// TestCrashControls is the negative control: it switches one protection off at
+// a time, and the same enumeration must find that something is lost.
+func TestCrashControls(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		loses  error // nil: any error will do
+	}{
+		"no syncs": {func(c *Config) { c.noSync = true }, errLost},
+		"the log is truncated before the state is durable": {func(c *Config) { c.noSettle = true }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed < 10; seed++ {
+				d := vfstest.NewDisk(vfstest.DiskConfig{Record: true})
+				s := tell(t, d, seed, c.change)
+				_, _, err := s.explore(vfstest.CrashConfig{Seed: seed, Variants: 3, Stride: 23})
+				if c.loses == nil && err != nil || c.loses != nil && errors.Is(err, c.loses) {
+					t.Log("as it must be:", err)
+					return
+				}
+			}
+			t.Fatal("the protection is off and nothing was lost")
+		})
 	}
 }

@@ -221,7 +221,8 @@ func (persist) Release() {}
 // consumed, and syncs the states.
 func (p *partition) makeDurable() error {
 	upto := p.node.opener.consumed(p)
-	if !p.node.cfg.noSync {
+	lax := p.node.cfg.noSync || p.node.cfg.noSettle
+	if !lax {
 		if err := p.node.set.each(func(m *mirror) error { return m.sync(m.opened) }); err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func (p *partition) makeDurable() error {
 	if err := p.node.set.each(func(m *mirror) error { return m.write(m.state, repr, pebble.NoSync) }); err != nil {
 		return err
 	}
-	if p.node.cfg.noSync {
+	if lax {
 		return nil
 	}
 	return p.node.set.each(func(m *mirror) error { return m.sync(m.state) })

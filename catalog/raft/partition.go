@@ -91,7 +91,7 @@ func (p *partition) start() error {
 	c.MaxAppendEntries = 256
 	c.BatchApplyCh = true
 	c.NoLegacyTelemetry = true
-	c.TrailingLogs = 256
+	c.TrailingLogs = p.node.cfg.trailing
 	c.SnapshotInterval = p.node.cfg.SnapshotInterval
 	c.SnapshotThreshold = p.node.cfg.SnapshotEntries
 	// A lone voter waits for nobody: elect at once.

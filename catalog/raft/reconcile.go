@@ -262,18 +262,19 @@ func copyDir(ctx context.Context, f vfs.FS, from, to string) error {
 	if err != nil {
 		return err
 	}
+	buf := make([]byte, 256<<10)
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := copyFile(f, path.Join(from, name), path.Join(to, name)); err != nil {
+		if err := copyFile(f, path.Join(from, name), path.Join(to, name), buf); err != nil {
 			return err
 		}
 	}
 	return f.SyncDir(to)
 }
 
-func copyFile(f vfs.FS, from, to string) error {
+func copyFile(f vfs.FS, from, to string, buf []byte) error {
 	in, err := f.Open(from)
 	if err != nil {
 		return err
@@ -283,7 +284,7 @@ func copyFile(f vfs.FS, from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, make([]byte, 256<<10))
+	_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, buf)
 	if err == nil {
 		err = out.Sync()
 	}

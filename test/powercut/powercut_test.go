@@ -10,7 +10,10 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
@@ -351,16 +354,39 @@ func list(ctx context.Context, st *objects.Store) (map[[2]string]bool, error) {
 // variants is how many states are made at each boundary.
 const variants = 4
 
-// crashes spreads a number of states over a story; HALLIG_CRASH_STATES changes it.
+// crashes spreads a number of states over a story: a two-hundredth of
+// HALLIG_CRASH_STATES, since a state costs that much more than one of a drive.
 func (s *story) crashes(seed uint64) vfstest.CrashConfig {
 	budget := 200
 	if testing.Short() {
 		budget = 16
 	}
 	if n, err := strconv.Atoi(os.Getenv("HALLIG_CRASH_STATES")); err == nil {
-		budget = n
+		budget = n / 200
 	}
 	return vfstest.CrashConfig{Seed: seed, Variants: variants, From: s.from, Stride: max(1, (s.disk.Ops()-s.from)*variants/max(budget, 1))}
+}
+
+// eachCrash is d.EachCrash with several states under way at a time: a start
+// waits for elections most of its time.
+func eachCrash(d *vfstest.Disk, cfg vfstest.CrashConfig, check func(vfstest.Crash) error) (int, error) {
+	var g errgroup.Group
+	g.SetLimit(6)
+	var failed atomic.Bool
+	n, err := d.EachCrash(cfg, func(c vfstest.Crash) error {
+		if failed.Load() {
+			return vfstest.Stop
+		}
+		g.Go(func() error {
+			if err := check(c); err != nil {
+				failed.Store(true)
+				return fmt.Errorf("%s: %w", c, err)
+			}
+			return nil
+		})
+		return nil
+	})
+	return n, errors.Join(err, g.Wait())
 }
 
 // storySeed is that of the run; HALLIG_SEED replays one.
@@ -378,7 +404,7 @@ func TestPowerCut(t *testing.T) {
 	seed := storySeed(t)
 	d := vfstest.NewDisk(vfstest.DiskConfig{Record: true})
 	s := tell(t, d, seed, false)
-	n, err := d.EachCrash(s.crashes(seed), s.check)
+	n, err := eachCrash(d, s.crashes(seed), s.check)
 	if err != nil {
 		t.Fatal(err)
 	}

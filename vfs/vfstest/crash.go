@@ -1,6 +1,8 @@
 package vfstest
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -96,6 +98,47 @@ func (d *Disk) Crash(seed uint64) *Disk {
 
 // Clone returns a copy of the disk as readers see it, all of it durable.
 func (d *Disk) Clone() *Disk { return d.Crash(1) }
+
+// Digest returns a hash of everything that the disk would hold after a cut that
+// keeps what has arrived: names, links and contents. Disks of equal digests hold
+// the same, so that a recovery needs to be tried on one of them only.
+func (d *Disk) Digest() [sha256.Size]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := sha256.New()
+	seen := map[*inode]uint64{}
+	number := func(n uint64) {
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], n)
+		h.Write(b[:])
+	}
+	var walk func(dir *inode)
+	walk = func(dir *inode) {
+		names := slices.Sorted(maps.Keys(dir.entries))
+		number(uint64(len(names)))
+		for _, name := range names {
+			ino := dir.entries[name]
+			number(uint64(len(name)))
+			h.Write([]byte(name))
+			at := seen[ino]
+			switch number(at); {
+			case at > 0: // a hard link
+				continue
+			case ino.dir:
+				seen[ino] = uint64(len(seen)) + 1
+				number(1)
+				walk(ino)
+			default:
+				seen[ino] = uint64(len(seen)) + 1
+				number(0)
+				number(uint64(len(ino.cur)))
+				h.Write(ino.cur)
+			}
+		}
+	}
+	walk(d.st.root)
+	return [sha256.Size]byte(h.Sum(nil))
+}
 
 func newDiskOf(st *state, cfg DiskConfig) *Disk {
 	d := &Disk{cfg: cfg, st: st, locks: map[*inode]bool{}}
