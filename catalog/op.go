@@ -21,7 +21,8 @@ type Op interface{ op() }
 
 // A Put makes a version current. Unless Versioning is Enabled it becomes the
 // null version and replaces the former null version, whose data becomes
-// garbage.
+// garbage; an object lock that holds the former at Version.Modified refuses the
+// Put with ErrLockHeld.
 type Put struct {
 	Version    Version // Revision, Edit, Null and Latest are set by the catalog
 	Versioning Versioning
@@ -41,7 +42,8 @@ type Put struct {
 // A Delete is a DELETE without version id: Unversioned removes the null
 // version, Enabled adds a delete marker, Suspended removes the null version
 // and adds a null delete marker. Deleting what is not there succeeds (and with
-// Enabled or Suspended still adds the marker).
+// Enabled or Suspended still adds the marker). An object lock that holds the
+// null version at At, and would have to give way, refuses it with ErrLockHeld.
 type Delete struct {
 	Key        string
 	Versioning Versioning

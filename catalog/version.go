@@ -154,6 +154,12 @@ func (r Retention) Holds(now time.Time, bypass bool) bool {
 	return r.Mode != "GOVERNANCE" || !bypass
 }
 
+// Locked reports whether an object lock forbids at the time to remove or replace
+// the version; bypass waives GOVERNANCE.
+func (v *Version) Locked(at time.Time, bypass bool) bool {
+	return v.LegalHold || v.Retention.Holds(at, bypass)
+}
+
 // An Upload is an open multipart upload.
 type Upload struct {
 	ID        hallig.UploadID

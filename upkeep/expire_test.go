@@ -171,6 +171,50 @@ func TestExpireRaces(t *testing.T) {
 	w.mustCheck()
 }
 
+// TestExpireLocked: no rule removes a version under an object lock: not the
+// current one, not a noncurrent one, and not the null version that a delete
+// marker of a suspended bucket would replace. The unlocked twin goes each time.
+func TestExpireLocked(t *testing.T) {
+	const current, noncurrent = "<Expiration><Days>1</Days></Expiration>", "<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>"
+	for _, c := range []struct {
+		made, then catalog.Versioning
+		rule       string
+		again      bool // the locked version becomes noncurrent
+	}{
+		{catalog.Unversioned, catalog.Unversioned, current, false},
+		{catalog.Unversioned, catalog.Suspended, current, false},
+		{catalog.Enabled, catalog.Enabled, noncurrent, true},
+		{catalog.Unversioned, catalog.Enabled, noncurrent, true},
+	} {
+		w := newWorld(t, 1, nil, nil)
+		w.rules(c.made, "<Filter/>"+enabled+c.rule)
+		w.put("free", 10)
+		w.put("locked", 10)
+		locked, err := w.Store.Change(t.Context(), "b", "locked", "", func(v *catalog.Version) error {
+			v.Retention = catalog.Retention{Mode: "COMPLIANCE", Until: v.Modified.Add(1000 * day)}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.rules(c.then, "<Filter/>"+enabled+c.rule)
+		if c.again {
+			w.put("free", 20)
+			w.put("locked", 20)
+		} else {
+			delete(w.bodies, "free")
+		}
+		w.pass(10 * day)
+		if e := w.lifecycle(); e.Held != 1 || e.Current+e.Noncurrent != 1 {
+			t.Errorf("%+v: %+v", c, e)
+		}
+		if v, err := w.Store.Head(t.Context(), "b", "locked", locked.ID()); err != nil || v.Revision != locked.Revision {
+			t.Errorf("%+v: the locked version is gone: %v", c, err)
+		}
+		w.mustCheck()
+	}
+}
+
 func TestAbortUploads(t *testing.T) {
 	w := newWorld(t, 1, nil, nil)
 	w.rules(catalog.Unversioned, "<Filter><Prefix>u/</Prefix></Filter>"+enabled+"<AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload>")

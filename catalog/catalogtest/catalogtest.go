@@ -31,6 +31,7 @@ func Run(t *testing.T, open Open) {
 		{"OneUpdateWins", testOneUpdateWins},
 		{"DependentOps", testDependentOps},
 		{"ObjectLock", testObjectLock},
+		{"NullLock", testNullLock},
 		{"Update", testUpdate},
 		{"Moved", testMoved},
 		{"Epochs", testEpochs},

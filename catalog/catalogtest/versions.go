@@ -2,6 +2,7 @@ package catalogtest
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -412,4 +413,64 @@ func testMoved(t *testing.T, f *fixture) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// testNullLock: what takes the null version away without naming it — a put, a
+// completion, a plain delete — obeys an object lock on it.
+func testNullLock(t *testing.T, f *fixture) {
+	until := f.now.Add(time.Hour)
+	for name, lock := range map[string]catalog.Attributes{
+		"governance": {Retention: catalog.Retention{Mode: "GOVERNANCE", Until: until}},
+		"compliance": {Retention: catalog.Retention{Mode: "COMPLIANCE", Until: until}},
+		"hold":       {LegalHold: true},
+	} {
+		for _, versioning := range []catalog.Versioning{catalog.Unversioned, catalog.Suspended} {
+			key := fmt.Sprintf("%s%d", name, versioning)
+			locked := f.ok(f.put(key, versioning, 5, "locked"))
+			locked.Attributes = lock
+			locked = f.ok(catalog.Update{Version: locked})
+			upload, part := f.upload(key)
+			takers := func(at time.Time) []catalog.Op {
+				put, completed := f.put(key, versioning, 5, "other"), f.put(key, versioning, part.Size, "whole")
+				put.Version.Modified, completed.Version.Modified = at, at
+				conditional := put
+				conditional.If.IfMatch = []string{"locked"}
+				moved := put
+				moved.Version.Extents, moved.Moved, moved.IfEdit = locked.Extents, true, locked.Edit
+				completed.Upload, completed.Version.Extents = upload.ID, part.Extents
+				del := f.delete(key, versioning)
+				del.At = at
+				return []catalog.Op{put, conditional, moved, completed, del}
+			}
+			garbage := len(f.garbage())
+			for _, op := range takers(f.now) {
+				f.fails(op, hallig.ErrLockHeld)
+			}
+			if v := f.head(key, catalog.NullVersion); v.Revision != locked.Revision || v.ETag != "locked" || len(f.garbage()) != garbage {
+				t.Fatalf("%s: a locked version was touched: %+v", key, v)
+			}
+			for _, op := range takers(until) {
+				if name == "hold" {
+					f.fails(op, hallig.ErrLockHeld)
+				}
+			}
+			f.ok(f.put(key, catalog.Enabled, 1, "beside")) // takes nothing away
+			if name != "hold" {                            // the negative control: it was the lock that refused
+				f.ok(takers(until)[3])
+				if v := f.head(key, catalog.NullVersion); v.ETag != "whole" {
+					t.Fatalf("%+v", v)
+				}
+			}
+		}
+	}
+}
+
+// upload opens an upload of a key with one part.
+func (f *fixture) upload(key string) (catalog.Upload, catalog.Part) {
+	f.Helper()
+	u := catalog.Upload{ID: hallig.NewID(), Key: key, Initiated: f.now, Initiator: "owner"}
+	p := catalog.Part{Number: 1, Size: 7, ETag: "p", Modified: f.now, Extents: []catalog.Extent{extent(7)}}
+	f.ok(catalog.CreateUpload{Upload: u})
+	f.ok(catalog.PutPart{Key: key, Upload: u.ID, Part: p})
+	return u, p
 }

@@ -61,6 +61,15 @@ func (t *change) put(st *Step) (StepAnswer, error) {
 	if err != nil || len(rest) > 0 {
 		return StepAnswer{Code: CodeInvalid}, nil
 	}
+	h, err := getHead(t.rows, t.c.Bucket, st.Name)
+	if err != nil {
+		return StepAnswer{}, err
+	}
+	if made.Null {
+		if held, err := t.nullHeld(st, h); err != nil || held {
+			return StepAnswer{Code: CodeLockHeld}, err
+		}
+	}
 	own := owners{}
 	feed := [][]byte{}
 	if !st.Upload.IsZero() {
@@ -74,10 +83,6 @@ func (t *change) put(st *Step) (StepAnswer, error) {
 		feed = append(feed, uploadKey(t.c.Bucket, st.Upload))
 	}
 	b, err := t.m.bucket(t.rows, t.c.Bucket)
-	if err != nil {
-		return StepAnswer{}, err
-	}
-	h, err := getHead(t.rows, t.c.Bucket, st.Name)
 	if err != nil {
 		return StepAnswer{}, err
 	}
@@ -111,6 +116,19 @@ func (t *change) put(st *Step) (StepAnswer, error) {
 		return StepAnswer{}, err
 	}
 	return StepAnswer{Revision: rev, Edit: rev, Latest: true}, t.finish(rev, own, append(feed, k)...)
+}
+
+// nullHeld reports whether the key's null version carries an object lock other
+// than one that the step's evaluator has found to hold no more.
+func (t *change) nullHeld(st *Step, h head) (bool, error) {
+	if h.Null == 0 || t.m.NoCompare {
+		return false, nil
+	}
+	row, err := getVersion(t.rows, t.c.Bucket, st.Name, h.Null)
+	if err != nil || row == nil {
+		return false, err
+	}
+	return row.Clear.Locked && row.Edit != st.Unlock, nil
 }
 
 // drop removes a version's row and what it counts; the head is the caller's.
@@ -148,6 +166,11 @@ func (t *change) remove(st *Step) (StepAnswer, error) {
 	}
 	if v, err := t.rows.Get(versionKey(t.c.Bucket, st.Name, target)); err != nil || v == nil {
 		return StepAnswer{}, err
+	}
+	if st.Compare != CompareEdit { // else the evaluator saw this very version
+		if held, err := t.nullHeld(st, h); err != nil || held {
+			return StepAnswer{Code: CodeLockHeld}, err
+		}
 	}
 	b, err := t.m.bucket(t.rows, t.c.Bucket)
 	if err != nil {

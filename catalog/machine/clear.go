@@ -13,6 +13,7 @@ import (
 // sealed rest, so that a data id cannot be given to another version.
 type clearPart struct {
 	Null, Marker bool
+	Locked       bool // a retention or a legal hold is on it, or was when it was last written
 	Size         int64
 	Extents      []catalog.Extent
 }
@@ -20,12 +21,13 @@ type clearPart struct {
 const (
 	clearNull   = 1
 	clearMarker = 2
+	clearLocked = 4
 	extentSize  = 16 + 4 + 4 + 8 + 1 + 4 + 2
 	maxExtents  = 1 << 20
 )
 
 func (c clearPart) append(b []byte) []byte {
-	b = append(b, flag(c.Null, clearNull)|flag(c.Marker, clearMarker))
+	b = append(b, flag(c.Null, clearNull)|flag(c.Marker, clearMarker)|flag(c.Locked, clearLocked))
 	b = binary.AppendUvarint(b, uint64(c.Size))
 	b = binary.AppendUvarint(b, uint64(len(c.Extents)))
 	return appendExtents(b, c.Extents)
@@ -48,10 +50,10 @@ func appendExtents(b []byte, extents []catalog.Extent) []byte {
 // decodeClear reads a clear part off the front of b.
 func decodeClear(b []byte) (c clearPart, raw, rest []byte, err error) {
 	fail := func() (clearPart, []byte, []byte, error) { return clearPart{}, nil, nil, corrupt("clear part") }
-	if len(b) < 3 || b[0] > clearNull|clearMarker {
+	if len(b) < 3 || b[0] > clearNull|clearMarker|clearLocked {
 		return fail()
 	}
-	c.Null, c.Marker = b[0]&clearNull != 0, b[0]&clearMarker != 0
+	c.Null, c.Marker, c.Locked = b[0]&clearNull != 0, b[0]&clearMarker != 0, b[0]&clearLocked != 0
 	rest = b[1:]
 	size, n := binary.Uvarint(rest)
 	if n <= 0 || size > math.MaxInt64 {

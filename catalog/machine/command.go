@@ -79,6 +79,10 @@ type Step struct {
 	Close      bool            `cbor:"12,keyasint,omitempty"`
 	Code       Code            `cbor:"13,keyasint,omitempty"`
 	Was        []byte          `cbor:"14,keyasint,omitempty"` // a clear part
+	// Unlock is the Edit of the key's null version when its evaluator found an
+	// object lock on it that holds no more. Any other lock on a null version that
+	// the step would replace or remove refuses it.
+	Unlock hallig.Revision `cbor:"15,keyasint,omitempty"`
 }
 
 // A RecordStep writes or deletes one mesh record.

@@ -402,9 +402,40 @@ func (e *evaluation) put(o *catalog.Put) (refused, err error) {
 			}
 		}
 	}
+	if refused, err := e.mayReplaceNull(o.Versioning, o.Version.Modified); refused != nil || err != nil {
+		return refused, err
+	}
 	v := o.Version
 	v.Null = o.Versioning != catalog.Enabled
 	return e.bounded(e.sealVersion(e.st, e.bucket, &v))
+}
+
+// mayReplaceNull refuses a write that would take the key's null version away
+// while an object lock holds it. Buckets with object lock are always
+// versioned, so this is the last door, not the first: Apply, which sees that
+// there is a lock but not which, lets one pass only if it is the very one that
+// was found here to hold no more.
+func (e *evaluation) mayReplaceNull(versioning catalog.Versioning, at time.Time) (refused, err error) {
+	if versioning == catalog.Enabled {
+		return nil, nil
+	}
+	h, err := getHead(e.rows, e.bucket, e.st.Name)
+	if err != nil || h.Null == 0 {
+		return nil, err
+	}
+	row, err := getVersion(e.rows, e.bucket, e.st.Name, h.Null)
+	if err != nil || row == nil || !row.Clear.Locked {
+		return nil, err
+	}
+	v, err := e.openVersion(e.bucket, e.st.Name, "", h.Null, row)
+	if err != nil {
+		return nil, err
+	}
+	if v.Locked(at, false) {
+		return fmt.Errorf("the null version is under object lock: %w", hallig.ErrLockHeld), nil
+	}
+	e.st.Unlock = row.Edit
+	return nil, nil
 }
 
 func (e *evaluation) delete(o *catalog.Delete) (refused, err error) {
@@ -416,6 +447,9 @@ func (e *evaluation) delete(o *catalog.Delete) (refused, err error) {
 		if refused := o.If.Check(cur); refused != nil {
 			return refused, nil
 		}
+	}
+	if refused, err := e.mayReplaceNull(o.Versioning, o.At); refused != nil || err != nil {
+		return refused, err
 	}
 	if o.Versioning == catalog.Unversioned {
 		e.st.Kind, e.st.TargetNull = StepRemove, true
@@ -466,7 +500,7 @@ func (e *evaluation) deleteVersion(o *catalog.DeleteVersion) (refused, err error
 	if refused := o.If.Check(v); refused != nil {
 		return refused, nil
 	}
-	if v != nil && (v.LegalHold || v.Retention.Holds(o.At, o.Bypass)) {
+	if v != nil && v.Locked(o.At, o.Bypass) {
 		return fmt.Errorf("version %s is under object lock: %w", o.Version, hallig.ErrLockHeld), nil
 	}
 	return nil, nil

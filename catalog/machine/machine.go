@@ -43,8 +43,8 @@ const (
 // concurrent use. After an error from any method the rows that it wrote to must
 // be discarded and the machine loaded anew.
 type Machine struct {
-	// NoCompare switches the comparison of revisions off. It exists for the
-	// negative control of the tests alone.
+	// NoCompare switches the comparison of revisions off, and with it Apply's eye
+	// on object locks. It exists for the negative controls of the tests alone.
 	NoCompare bool
 
 	meta    meta

@@ -203,7 +203,8 @@ func (s Vault) open(aad []byte, b hallig.BucketID, sealed []byte, rest any) erro
 
 // sealVersion fills a step's Clear and Sealed.
 func (s Vault) sealVersion(st *Step, b hallig.BucketID, v *catalog.Version) (err error) {
-	st.Clear = clearPart{Null: v.Null, Marker: v.DeleteMarker, Size: v.Size, Extents: v.Extents}.append(nil)
+	st.Clear = clearPart{Null: v.Null, Marker: v.DeleteMarker, Locked: v.LegalHold || v.Retention.Mode != "",
+		Size: v.Size, Extents: v.Extents}.append(nil)
 	st.Sealed, err = s.seal(associated(tableVersion, b, st.Name, st.Clear), b, versionToRest(v))
 	return err
 }
