@@ -1,6 +1,10 @@
 package catalog
 
-import "github.com/hallig-cloud/hallig"
+import (
+	"time"
+
+	"github.com/hallig-cloud/hallig"
+)
 
 // What is what a Query lists.
 type What uint8
@@ -32,7 +36,7 @@ type Query struct {
 type Marker struct {
 	Key     string
 	Version VersionID       // ListVersions: behind this version of Key ("null" too); an unknown one stands where it would be, or behind Key
-	Upload  hallig.UploadID // ListUploads: behind this upload of Key
+	Upload  hallig.UploadID // ListUploads: behind this upload of Key; a closed one stands where NewUploadID's id says
 }
 
 // A Page is one page of a list, in order.
@@ -64,4 +68,26 @@ type Summary struct {
 	ChecksumAlgorithm string
 	ChecksumType      string
 	Encryption        string // Encryption.Algorithm, or "SSE-C"
+}
+
+// NewUploadID returns a random id of an upload that is begun at the time: 48
+// bits of unix milliseconds before 80 random ones. Ids of a key's uploads thus
+// order as ListUploads does, so that the id alone says where an upload stood
+// that is closed by now.
+func NewUploadID(at time.Time) hallig.UploadID {
+	id := hallig.NewID()
+	ms := uint64(at.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
+}
+
+// UploadBegun returns the time that NewUploadID wrote into the id.
+func UploadBegun(id hallig.UploadID) time.Time {
+	var ms int64
+	for _, b := range id[:6] {
+		ms = ms<<8 | int64(b)
+	}
+	return time.UnixMilli(ms).UTC()
 }

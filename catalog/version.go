@@ -166,7 +166,7 @@ type Upload struct {
 	Bucket    hallig.BucketID
 	Key       string
 	Initiated time.Time
-	Initiator string // canonical user id
+	Initiator string // who opened it: the canonical id of the root user, any other user's ARN
 	DataKey   SealedKey
 	Attributes
 }

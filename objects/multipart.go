@@ -11,8 +11,9 @@ import (
 
 // CreateUpload opens a multipart upload; see API. The type of its checksum is
 // settled here: FULL_OBJECT for CRC64NVME, COMPOSITE for the others, unless
-// a.Checksum.Type says otherwise.
-func (s *Store) CreateUpload(ctx context.Context, bucket, key string, a catalog.Attributes, customerKey []byte) (catalog.Upload, error) {
+// Attributes.Checksum.Type says otherwise.
+func (s *Store) CreateUpload(ctx context.Context, r CreateUploadRequest) (catalog.Upload, error) {
+	bucket, key, a := r.Bucket, r.Key, r.Attributes
 	fail := func(err error) (catalog.Upload, error) {
 		return catalog.Upload{}, fmt.Errorf("create upload of %s/%s: %w", bucket, key, err)
 	}
@@ -34,9 +35,10 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, a catalog.
 	data := seal.NewDataKey()
 	var u catalog.Upload
 	_, results, err := s.commit(ctx, bucket, func(b *Bucket) ([]catalog.Op, error) {
-		u = catalog.Upload{ID: hallig.NewID(), Bucket: b.ID, Key: key, Initiated: s.now(), Initiator: a.Owner, Attributes: a}
+		now := s.now()
+		u = catalog.Upload{ID: catalog.NewUploadID(now), Bucket: b.ID, Key: key, Initiated: now, Initiator: r.Initiator, Attributes: a}
 		var err error
-		if u.DataKey, err = s.wrapKey(b, &u.Encryption, customerKey, data); err != nil {
+		if u.DataKey, err = s.wrapKey(b, &u.Encryption, r.CustomerKey, data); err != nil {
 			return nil, err
 		}
 		return []catalog.Op{catalog.CreateUpload{Upload: u}}, nil

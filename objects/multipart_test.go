@@ -26,7 +26,7 @@ var ctx = context.Background()
 
 func upload(t testing.TB, s *objects.Store, a catalog.Attributes, customer []byte) catalog.Upload {
 	t.Helper()
-	u, err := s.CreateUpload(ctx, "b", "k", a, customer)
+	u, err := s.CreateUpload(ctx, objects.CreateUploadRequest{Bucket: "b", Key: "k", Attributes: a, CustomerKey: customer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestCompleteRacesAbort(t *testing.T) {
 	bucket(t, s, objects.Bucket{Name: "b"})
 	for i := range 20 {
 		key := fmt.Sprint(i)
-		u, err := s.CreateUpload(ctx, "b", key, catalog.Attributes{}, nil)
+		u, err := s.CreateUpload(ctx, objects.CreateUploadRequest{Bucket: "b", Key: key})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,14 @@ type PutRequest struct {
 	Verify func(Sums) error
 }
 
+// A CreateUploadRequest opens a multipart upload.
+type CreateUploadRequest struct {
+	Bucket, Key string
+	Attributes  catalog.Attributes // of the object to be
+	Initiator   string             // shown to clients: who asks; see catalog.Upload
+	CustomerKey []byte             // SSE-C: 32 bytes; not retained
+}
+
 // A PutPartRequest stores one part of an upload.
 type PutPartRequest struct {
 	Bucket      string
@@ -132,7 +140,7 @@ type API interface {
 	Change(ctx context.Context, bucket, key string, v catalog.VersionID, change func(*catalog.Version) error) (catalog.Version, error)
 	List(ctx context.Context, bucket string, q catalog.Query) (catalog.Page, error) // q.Bucket is filled
 
-	CreateUpload(ctx context.Context, bucket, key string, a catalog.Attributes, customerKey []byte) (catalog.Upload, error)
+	CreateUpload(ctx context.Context, r CreateUploadRequest) (catalog.Upload, error)
 	PutPart(ctx context.Context, r PutPartRequest) (catalog.Part, error)
 	CopyPart(ctx context.Context, r CopyPartRequest) (catalog.Part, error)
 	Complete(ctx context.Context, r CompleteRequest) (catalog.Version, error)

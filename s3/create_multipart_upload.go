@@ -31,7 +31,9 @@ func (s *Server) createMultipartUpload(ctx context.Context, q *request) error {
 	if w.attributes.Checksum, err = parseUploadChecksum(q.r.Header); err != nil {
 		return err
 	}
-	u, err := s.cfg.Store.CreateUpload(ctx, q.bucketName, q.key, w.attributes, w.customer.key)
+	u, err := s.cfg.Store.CreateUpload(ctx, objects.CreateUploadRequest{
+		Bucket: q.bucketName, Key: q.key, Attributes: w.attributes, Initiator: q.initiator(), CustomerKey: w.customer.key,
+	})
 	if err != nil {
 		return q.writeError(err, catalog.Precondition{})
 	}
@@ -41,6 +43,16 @@ func (s *Server) createMultipartUpload(ctx context.Context, q *request) error {
 		q.set("x-amz-checksum-type", c.Type)
 	}
 	return q.XML(&initiateResult{Xmlns: Namespace, Bucket: q.bucketName, Key: q.key, UploadID: u.ID.String()})
+}
+
+// initiator is what uploads name who began them by: the canonical id of the
+// account, which the root user stands for, and the ARN of any other user.
+// Source: S3 API, "Initiator".
+func (q *request) initiator() string {
+	if q.auth.root {
+		return q.auth.user
+	}
+	return q.auth.identity.ARN()
 }
 
 // parseUploadChecksum reads x-amz-checksum-algorithm and x-amz-checksum-type of

@@ -182,6 +182,52 @@ func TestAbortByTime(t *testing.T) {
 	must[*awss3.AbortMultipartUploadOutput](t)(d.root.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &b, Key: &key, UploadId: up.UploadId, IfMatchInitiatedTime: page.Uploads[0].Initiated}))
 }
 
+// TestAbortWhileListing: a client that aborts what it lists, page by page, sees
+// every upload of a key once, though each marker names a closed one.
+func TestAbortWhileListing(t *testing.T) {
+	d := openDoor(t)
+	b, key := d.bucket("abort"), "k"
+	want := map[string]bool{}
+	for range 7 {
+		u := must[*awss3.CreateMultipartUploadOutput](t)(d.root.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: &b, Key: &key}))
+		want[*u.UploadId] = true
+	}
+	in := &awss3.ListMultipartUploadsInput{Bucket: &b, MaxUploads: aws.Int32(2)}
+	for more := true; more; {
+		page := must[*awss3.ListMultipartUploadsOutput](t)(d.root.ListMultipartUploads(ctx, in))
+		for _, u := range page.Uploads {
+			if !want[*u.UploadId] {
+				t.Errorf("%s is listed again", *u.UploadId)
+			}
+			delete(want, *u.UploadId)
+			must[*awss3.AbortMultipartUploadOutput](t)(d.root.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &b, Key: &key, UploadId: u.UploadId}))
+		}
+		in.KeyMarker, in.UploadIdMarker, more = page.NextKeyMarker, page.NextUploadIdMarker, aws.ToBool(page.IsTruncated)
+	}
+	if len(want) > 0 {
+		t.Errorf("never listed: %v", want)
+	}
+}
+
+// TestInitiator: an upload names who began it, whoever will own the object:
+// users by their ARN, the account by its canonical id.
+func TestInitiator(t *testing.T) {
+	d := openDoor(t)
+	b, key := d.bucket("initiated"), "k"
+	_, ann := d.member("ann", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`)
+	for name, c := range map[string]*awss3.Client{"ann": ann, "root": d.root} {
+		up := must[*awss3.CreateMultipartUploadOutput](t)(c.CreateMultipartUpload(ctx, &awss3.CreateMultipartUploadInput{Bucket: &b, Key: &key}))
+		page := must[*awss3.ListMultipartUploadsOutput](t)(d.root.ListMultipartUploads(ctx, &awss3.ListMultipartUploadsInput{Bucket: &b}))
+		parts := must[*awss3.ListPartsOutput](t)(d.root.ListParts(ctx, &awss3.ListPartsInput{Bucket: &b, Key: &key, UploadId: up.UploadId}))
+		owner, initiator := aws.ToString(page.Uploads[0].Owner.ID), aws.ToString(page.Uploads[0].Initiator.ID)
+		asUser := strings.HasPrefix(initiator, "arn:aws:iam::") && strings.HasSuffix(initiator, ":user/"+name)
+		if name == "root" && initiator != owner || name != "root" && !asUser || *parts.Initiator.ID != initiator || *parts.Owner.ID != owner {
+			t.Errorf("%s: initiator %q, owner %q; parts: %q %q", name, initiator, owner, *parts.Initiator.ID, *parts.Owner.ID)
+		}
+		must[*awss3.AbortMultipartUploadOutput](t)(d.root.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &b, Key: &key, UploadId: up.UploadId}))
+	}
+}
+
 func TestDeleteVersionsAtOnce(t *testing.T) {
 	d := openDoor(t)
 	b, key := d.bucket("atonce"), "k"

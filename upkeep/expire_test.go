@@ -219,7 +219,7 @@ func TestAbortUploads(t *testing.T) {
 	w := newWorld(t, 1, nil, nil)
 	w.rules(catalog.Unversioned, "<Filter><Prefix>u/</Prefix></Filter>"+enabled+"<AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload>")
 	for _, key := range []string{"u/x", "keep"} {
-		up, err := w.Store.CreateUpload(t.Context(), "b", key, catalog.Attributes{}, nil)
+		up, err := w.Store.CreateUpload(t.Context(), objects.CreateUploadRequest{Bucket: "b", Key: key})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -127,7 +127,8 @@ func testListVersions(t *testing.T, f *fixture) {
 func testListUploads(t *testing.T, f *fixture) {
 	var want []hallig.UploadID
 	open := func(key string, after time.Duration) hallig.UploadID {
-		up := catalog.Upload{ID: hallig.NewID(), Key: key, Initiated: f.now.Add(after), Initiator: "i"}
+		at := f.now.Add(after)
+		up := catalog.Upload{ID: catalog.NewUploadID(at), Key: key, Initiated: at, Initiator: "i"}
 		up.Owner, up.StorageClass, up.Checksum = "o", "STANDARD", catalog.Checksum{Algorithm: "SHA256", Type: "COMPOSITE"}
 		f.ok(catalog.CreateUpload{Upload: up})
 		return up.ID
@@ -148,8 +149,10 @@ func testListUploads(t *testing.T, f *fixture) {
 	f.lists(catalog.Query{What: u, Delimiter: "/"}, "[a/] k k l")
 	f.lists(catalog.Query{What: u, After: catalog.Marker{Key: "k"}}, "l")
 	f.lists(catalog.Query{What: u, After: catalog.Marker{Key: "k", Upload: early}}, "k l")
-	f.lists(catalog.Query{What: u, After: catalog.Marker{Key: "k", Upload: hallig.NewID()}}, "l")
+	f.lists(catalog.Query{What: u, After: catalog.Marker{Key: "k", Upload: catalog.NewUploadID(f.now.Add(-time.Minute))}}, "k k l")
+	f.lists(catalog.Query{What: u, After: catalog.Marker{Key: "k", Upload: catalog.NewUploadID(f.now.Add(2 * time.Hour))}}, "l")
 	f.ok(catalog.AbortUpload{Key: "k", Upload: early})
+	f.lists(catalog.Query{What: u, After: catalog.Marker{Key: "k", Upload: early}}, "k l") // closed, and yet a place
 	f.lists(catalog.Query{What: u}, "a/1 k l")
 	done := f.put("l", catalog.Unversioned, 0, "e")
 	done.Upload = want[3]

@@ -93,6 +93,9 @@ func (l *lister) behind() ([]byte, error) {
 				return append(k, 0), nil
 			}
 		}
+		// Closed since it was listed, or another key's: its id says when it was begun.
+		u := &catalog.Upload{ID: l.q.After.Upload, Bucket: l.q.Bucket, Key: l.q.After.Key, Initiated: catalog.UploadBegun(l.q.After.Upload)}
+		return append(openedUploadKey(u), 0), nil
 	}
 	return all, nil
 }

@@ -111,7 +111,7 @@ func (s *story) multipart(ctx context.Context, bucket, key string) error {
 	const first = 5 << 20
 	e := s.fresh(first + 70_000)
 	data := content(e.seed, e.size)
-	u, err := s.stack.store.CreateUpload(ctx, bucket, key, catalog.Attributes{}, nil)
+	u, err := s.stack.store.CreateUpload(ctx, objects.CreateUploadRequest{Bucket: bucket, Key: key})
 	if err != nil {
 		return err
 	}
