@@ -36,11 +36,15 @@ type Drive struct {
 	State    DriveState     `cbor:"6,keyasint" json:"state"`
 }
 
-// A Topology is one snapshot of the mesh's drives. It is never changed once it
-// is shared; a change makes a new one with a greater Revision.
+// A Topology is one snapshot of the mesh's drives and nodes. It is never changed
+// once it is shared; a change makes a new one with a greater Revision.
+//
+// Nodes is empty in the topology of a single node that has never met another:
+// whatever is derived from the drives needs no nodes.
 type Topology struct {
 	Revision uint64  `cbor:"1,keyasint" json:"revision"`
 	Drives   []Drive `cbor:"2,keyasint" json:"drives"`
+	Nodes    []Node  `cbor:"3,keyasint,omitempty" json:"nodes,omitempty"`
 }
 
 // Drive returns the drive with the given ID.
