@@ -87,7 +87,11 @@ func (n *Node) opened(secrets *seal.Secrets) error {
 	return nil
 }
 
-// Rotate implements admin.Sealing.
+// Rotate implements admin.Sealing. The root keys of former epochs stay in the
+// key file: an export, or a copy of the catalog, from before the rotation needs
+// them, and so does a bucket that was being made while it ran. Whoever has a
+// former key file opens with it what was wrapped then, whether we forget the
+// root or not.
 func (n *Node) Rotate(ctx context.Context, r admin.Rotation) error {
 	s, err := n.services()
 	if err != nil {
@@ -101,21 +105,11 @@ func (n *Node) Rotate(ctx context.Context, r admin.Rotation) error {
 	if _, err := n.keys.file.Secrets(passphrase(r.Passphrase)); err != nil {
 		return wrongPassphrase(err) // before anything is made that could not be saved
 	}
-	secrets, err := n.keys.ring.Rotate()
-	if err != nil {
-		return fmt.Errorf("rotate the root key: %w", err)
-	}
-	if err := n.keepSecrets(secrets, r.Passphrase); err != nil {
+	if err := n.keys.ring.Rotate(func(s *seal.Secrets) error { return n.keepSecrets(s, r.Passphrase) }); err != nil {
 		return err
 	}
 	if err := n.rewrapAll(ctx, s); err != nil {
 		return fmt.Errorf("re-wrap under the new root key (both are kept; rotate again to go on): %w", err)
-	}
-	if secrets, err = n.keys.ring.Retire(); err != nil {
-		return fmt.Errorf("retire the old root key: %w", err)
-	}
-	if err := n.keepSecrets(secrets, r.Passphrase); err != nil {
-		return err
 	}
 	n.events.add("info", "the root key was rotated")
 	return nil
@@ -151,6 +145,11 @@ func (n *Node) rewrapAll(ctx context.Context, s *services) error {
 			break
 		}
 	}
+	return n.rewrapNamed(ctx, s)
+}
+
+// rewrapNamed puts every named key under the new root.
+func (n *Node) rewrapNamed(ctx context.Context, s *services) error {
 	for _, key := range n.keys.ring.NamedKeys() {
 		rec, err := s.catalog.Get(ctx, catalog.KindSealing, namedPrefix+key.Name)
 		if err != nil {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -363,6 +364,35 @@ func TestRestoreFromAnExport(t *testing.T) {
 	w = start(t, Config{Data: data})
 	if _, err := w.n.Bucket(ctx, "kept"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A rotation wraps every bucket's key anew; one that cannot be saved changes
+// nothing.
+func TestRotateRewrapsEveryBucket(t *testing.T) {
+	data, drives := dirs(t, 2)
+	w := start(t, Config{Data: data, Drives: drives})
+	ctx := context.Background()
+	for i := range 3 {
+		if _, err := w.n.CreateBucket(ctx, admin.NewBucket{Name: fmt.Sprintf("bucket%d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.n.Rotate(ctx, admin.Rotation{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.n.services()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.objects.Buckets(ctx, "", 0)
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%d buckets, %v", len(list), err)
+	}
+	for _, b := range list {
+		if _, stale, err := w.n.keys.ring.RewrapBucket(b.ID, b.Key); err != nil || stale {
+			t.Errorf("bucket %s after the rotation: under a former root %v, %v", b.Name, stale, err)
+		}
 	}
 }
 

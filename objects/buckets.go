@@ -267,8 +267,9 @@ func (s *Store) Buckets(ctx context.Context, after string, limit int) ([]Bucket,
 	return list, nil
 }
 
-// UpdateBucket changes a bucket; see API. ID, Name, Created, Epoch and Key stay
-// what they are.
+// UpdateBucket changes a bucket; see API. ID, Name, Created and Epoch stay what
+// they are. Key may be replaced by the same key wrapped anew (a rotation of the
+// root key); one that does not open is an error, and nothing is changed.
 func (s *Store) UpdateBucket(ctx context.Context, name string, change func(*Bucket) error) (Bucket, error) {
 	for range races {
 		rec, err := s.catalog.Get(ctx, catalog.KindBucket, name)
@@ -286,7 +287,12 @@ func (s *Store) UpdateBucket(ctx context.Context, name string, change func(*Buck
 		if err := change(b); err != nil {
 			return Bucket{}, err
 		}
-		b.ID, b.Name, b.Created, b.Epoch, b.Key = old.ID, old.Name, old.Created, old.Epoch, old.Key
+		b.ID, b.Name, b.Created, b.Epoch = old.ID, old.Name, old.Created, old.Epoch
+		if !bytes.Equal(b.Key, old.Key) {
+			if _, err := s.keys.Bucket(b.ID, b.Key); err != nil {
+				return Bucket{}, fmt.Errorf("update bucket %s: its key wrapped anew: %w", name, err)
+			}
+		}
 		if b.Survive != "" && !b.Survive.Valid() {
 			return Bucket{}, fmt.Errorf("update bucket %s: no such survive policy %q: %w", name, b.Survive, hallig.ErrInvalid)
 		}

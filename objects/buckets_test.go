@@ -14,6 +14,7 @@ import (
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/objects/objectstest"
 	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/seal"
 )
 
 // A second Store over the same catalog, as another gateway is.
@@ -92,6 +93,22 @@ func TestUpdateBucket(t *testing.T) {
 	})
 	if !errors.Is(err, hallig.ErrTooLarge) {
 		t.Error(err)
+	}
+	if _, err := s.UpdateBucket(ctx, "b", func(b *objects.Bucket) error { b.Key = []byte("no key"); return nil }); err == nil {
+		t.Error("a key that does not open was stored")
+	}
+	if err := m.Keys.Rotate(func(*seal.Secrets) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	rewrap := func(b *objects.Bucket) (err error) {
+		b.Key, _, err = m.Keys.RewrapBucket(b.ID, b.Key)
+		return err
+	}
+	if b, err = s.UpdateBucket(ctx, "b", rewrap); err != nil {
+		t.Fatal(err)
+	}
+	if _, stale, err := m.Keys.RewrapBucket(b.ID, b.Key); err != nil || stale {
+		t.Errorf("the key wrapped anew was not stored: stale %v, %v", stale, err)
 	}
 	// Concurrent changes are all kept.
 	var wg sync.WaitGroup

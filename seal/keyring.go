@@ -114,25 +114,46 @@ func (k *Keyring) Epoch() (uint32, error) {
 	return k.secrets.Current, nil
 }
 
-// Rotate makes a new root key current and returns the secrets to save: save
-// them before anything is wrapped anew, or what was wrapped is lost. The old
-// root stays until Retire, for what is not yet re-wrapped.
-func (k *Keyring) Rotate() (*Secrets, error) {
-	return k.change(func(s *Secrets) error {
-		catalog, err := s.open(PurposeCatalog, catalogContext(s.Mesh), s.Catalog)
-		if err != nil {
-			return err
-		}
-		defer clear(catalog)
-		s.addRoot()
-		s.Catalog, err = s.wrap(PurposeCatalog, catalogContext(s.Mesh), catalog)
-		return err
-	})
+// Rotate makes a new root key, has save store the secrets durably, and only
+// then makes it current: nothing is ever wrapped under a root that is nowhere
+// but in memory. On save's error the keyring is as it was. The old root stays
+// until Retire, for what is not yet re-wrapped. One rotation at a time: another
+// one meanwhile is hallig.ErrConflict.
+func (k *Keyring) Rotate(save func(*Secrets) error) error {
+	before, err := k.Secrets()
+	if err != nil {
+		return fmt.Errorf("rotate the root key: %w", err)
+	}
+	s := before.clone()
+	catalog, err := s.open(PurposeCatalog, catalogContext(s.Mesh), s.Catalog)
+	if err != nil {
+		return fmt.Errorf("rotate the root key: %w", err)
+	}
+	defer clear(catalog)
+	s.addRoot()
+	if s.Catalog, err = s.wrap(PurposeCatalog, catalogContext(s.Mesh), catalog); err != nil {
+		return fmt.Errorf("rotate the root key: %w", err)
+	}
+	if err := save(s.clone()); err != nil {
+		return fmt.Errorf("rotate the root key: %w", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.secrets == nil:
+		return fmt.Errorf("rotate the root key: %w", hallig.ErrKeyLocked)
+	case k.secrets.Current != before.Current:
+		return fmt.Errorf("rotate the root key: it was rotated meanwhile: %w", hallig.ErrConflict)
+	}
+	k.secrets = s
+	return nil
 }
 
 // Retire forgets the root keys before the current one and returns the secrets
 // to save. The caller has seen to it that Rewrap has been applied to every
-// bucket key and named key, and that this is durable.
+// bucket key and named key, that this is durable, and that no copy or export of
+// the catalog from before will be needed again. `hallig keyring rotate` does not
+// retire.
 func (k *Keyring) Retire() (*Secrets, error) {
 	return k.change(func(s *Secrets) error {
 		s.Roots = slices.DeleteFunc(s.Roots, func(r Root) bool { return r.Epoch != s.Current })

@@ -135,7 +135,15 @@ func TestRotate(t *testing.T) {
 	name, _ := k.SealName(testBucket, []byte("object"))
 	record, _ := k.SealRecord(testBucket, []byte("aad"), []byte("record"))
 
-	secrets, err := k.Rotate()
+	full := errors.New("the disk is full")
+	if err := k.Rotate(func(*Secrets) error { return full }); !errors.Is(err, full) {
+		t.Fatalf("rotation that could not be saved: %v", err)
+	}
+	if e, err := k.Epoch(); err != nil || e != 1 {
+		t.Fatalf("a root that was not saved is current: epoch %d, %v", e, err)
+	}
+	var secrets *Secrets
+	err = k.Rotate(func(s *Secrets) error { secrets = s; return nil })
 	if err != nil || secrets.Current != 2 || len(secrets.Roots) != 2 {
 		t.Fatalf("%v", err)
 	}
@@ -290,7 +298,7 @@ func TestLocked(t *testing.T) {
 	for name, f := range map[string]func() error{
 		"Secrets":       func() error { _, err := k.Secrets(); return err },
 		"Epoch":         func() error { _, err := k.Epoch(); return err },
-		"Rotate":        func() error { _, err := k.Rotate(); return err },
+		"Rotate":        func() error { return k.Rotate(func(*Secrets) error { return nil }) },
 		"Retire":        func() error { _, err := k.Retire(); return err },
 		"NewBucketKey":  func() error { _, err := k.NewBucketKey(testBucket); return err },
 		"Bucket":        func() error { _, err := k.Bucket(testBucket, wrapped); return err },

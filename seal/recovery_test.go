@@ -153,7 +153,8 @@ func TestRecoveryOutlivesRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rotated, err := k.Rotate()
+	var rotated *Secrets
+	err = k.Rotate(func(s *Secrets) error { rotated = s; return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

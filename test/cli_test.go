@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hallig-cloud/hallig/admin"
@@ -36,6 +40,8 @@ func TestCommandLine(t *testing.T) {
 			"ready": waitReady,
 			"code":  wantCode,
 			"term":  terminate,
+			"put":   putObject,
+			"get":   getObject,
 		},
 		RequireExplicitExec: true,
 		Deadline:            time.Now().Add(3 * time.Minute),
@@ -72,6 +78,50 @@ func terminate(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
+}
+
+// objectClient returns an S3 client of the first user of a data directory's node.
+func objectClient(ts *testscript.TestScript, data string) *s3.Client {
+	e, err := node.ReadEndpoints(ts.MkAbs(data))
+	ts.Check(err)
+	return s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://" + e.S3), Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(ts.Getenv("HALLIG_ROOT_ACCESS_KEY"), ts.Getenv("HALLIG_ROOT_SECRET_KEY"), ""),
+	})
+}
+
+// putObject DATA BUCKET KEY TEXT stores an object by S3.
+func putObject(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: put DATA BUCKET KEY TEXT")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := objectClient(ts, args[0]).PutObject(ctx, &s3.PutObjectInput{Bucket: &args[1], Key: &args[2], Body: strings.NewReader(args[3])})
+	if (err != nil) != neg {
+		ts.Fatalf("put %s/%s: %v", args[1], args[2], err)
+	}
+}
+
+// getObject DATA BUCKET KEY TEXT reads an object by S3 and compares it.
+func getObject(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: get DATA BUCKET KEY TEXT")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := objectClient(ts, args[0]).GetObject(ctx, &s3.GetObjectInput{Bucket: &args[1], Key: &args[2]})
+	var body []byte
+	if err == nil {
+		defer out.Body.Close()
+		body, err = io.ReadAll(out.Body)
+	}
+	if err == nil && string(body) != args[3] {
+		ts.Fatalf("get %s/%s: %q, want %q", args[1], args[2], body, args[3])
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("get %s/%s: %v", args[1], args[2], err)
+	}
 }
 
 func statusOf(data string) (admin.Status, error) {

@@ -158,7 +158,7 @@ func (k *keyringRotateCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 			return err
 		}
 	}
-	return change(ctx, c, std, "POST", "/keyring/rotate", in, "Rotated.")
+	return change(ctx, c, std, "POST", "/keyring/rotate", in, "Rotated. Copy the key file to its safe place again: the former copy does not open what is wrapped from now on.")
 }
 
 type keyringSharesCmd struct {

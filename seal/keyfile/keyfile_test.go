@@ -151,7 +151,8 @@ func TestProtect(t *testing.T) {
 	if err := k.Unlock(got); err != nil {
 		t.Fatal(err)
 	}
-	rotated, err := k.Rotate()
+	var rotated *seal.Secrets
+	err = k.Rotate(func(s *seal.Secrets) error { rotated = s; return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
