@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -219,12 +220,15 @@ func (m *mirror) do(fn func() error) error {
 	}
 }
 
-// write applies an encoded batch to one of the mirror's databases.
+// write applies an encoded batch to one of the mirror's databases. The batch is
+// the caller's again when write returns, which on a mirror that has failed may
+// be before the database is done with it: it gets a copy.
 func (m *mirror) write(db *pebble.DB, repr []byte, o *pebble.WriteOptions) error {
+	own := bytes.Clone(repr)
 	return m.do(func() error {
 		b := db.NewBatch()
 		defer b.Close() //nolint:errcheck // a batch's Close frees memory only
-		if err := b.SetRepr(append([]byte{}, repr...)); err != nil {
+		if err := b.SetRepr(own); err != nil {
 			return err
 		}
 		return db.Apply(b, o)
