@@ -2,6 +2,11 @@
 // it is a plain client with AWS signatures of its own and knows nothing of the
 // store's insides. It measures the server's memory, CPU and disk as well when
 // it is told the process id and the directories.
+//
+// With a second endpoint to compare with, both get the same load in slices
+// that alternate (ABBA), so that what else the machine does falls on both, and
+// the report has the ratio of the medians with its spread. What is sent is
+// decided by the seed alone.
 package bench
 
 import (
@@ -9,8 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hallig-cloud/hallig"
@@ -21,39 +24,72 @@ type Kind string
 
 // The kinds of load.
 const (
-	Put    Kind = "put"    // new objects
-	Get    Kind = "get"    // whole objects, read to the end
-	Stat   Kind = "stat"   // HEAD
-	Delete Kind = "delete" // one object each
-	List   Kind = "list"   // pages of 1000 keys
-	Mixed  Kind = "mixed"  // 45 % get, 30 % stat, 15 % put, 10 % delete
+	Put         Kind = "put"         // new objects
+	Get         Kind = "get"         // whole objects, read to the end
+	Stat        Kind = "stat"        // HEAD
+	Delete      Kind = "delete"      // one object each
+	MultiDelete Kind = "multidelete" // Config.Batch objects with one request
+	List        Kind = "list"        // pages of 1,000 keys, the bucket from end to end
+	Multipart   Kind = "multipart"   // new objects in parts of Config.PartSize
+	Mixed       Kind = "mixed"       // 45 % get, 30 % stat, 15 % put, 10 % delete
 )
 
-// Config says what to do. Endpoint, AccessKey, SecretKey and Bucket must be
-// set.
+// Kinds is every kind, in the order in which "all" measures them.
+func Kinds() []Kind { return []Kind{Put, Multipart, Get, Stat, List, Delete, MultiDelete, Mixed} }
+
+// Payload is how bodies are vouched for in the signature.
+type Payload string
+
+// The ways to sign a body.
+const (
+	Unsigned Payload = "unsigned" // UNSIGNED-PAYLOAD: the client hashes nothing
+	Signed   Payload = "signed"   // SHA-256, computed before the request's clock starts
+)
+
+// Endpoint is a server to load. URL, AccessKey and SecretKey must be set.
+type Endpoint struct {
+	Name      string // in the report; "" is the URL
+	URL       string // http://host:port
+	Region    string // "" is us-east-1
+	AccessKey string
+	SecretKey string
+	Bucket    string   // made if missing; "" is hallig-bench
+	PID       int      // server's process, for memory and CPU; 0: not measured
+	Disks     []string // server's directories, for the overhead; none: not measured
+}
+
+// Config says what to do.
 type Config struct {
-	Endpoint    string // http://host:port
-	Region      string // "" is us-east-1
-	AccessKey   string
-	SecretKey   string
-	Bucket      string // made if missing
+	Endpoint Endpoint
+	Compare  *Endpoint // nil: one endpoint alone
+
 	Prefix      string // of every key; "" is bench/
 	Kind        Kind
-	Size        int64         // bytes of an object
+	Sizes       Sizes
+	PartSize    int64         // bytes of a part of a multipart upload; 0 is 16 MiB
+	Batch       int           // objects of one multi-delete, at most 1,000; 0 is 1,000
 	Concurrency int           // requests at once; 0 is 16
-	Duration    time.Duration // of the measurement; 0 is 10 s
-	Keys        int           // objects that get, stat, list and mixed work on, put before; 0 is 1000
+	Duration    time.Duration // of the measurement of one endpoint, all slices; 0 is 10 s
+	Slices      int           // that it is cut into; 0 is 5
+	WarmUp      time.Duration // before it, not counted; 0 is a tenth of the duration, below 0 none
+	Keys        int           // objects that get, stat, list and mixed work on, put before, and that one slice of the deletes deletes; 0 is 1000
+	Payload     Payload       // "" is Unsigned
+	NoVerify    bool          // do not compare what is read with what was put
 	Keep        bool          // leave the objects behind
-	PID         int           // server's process, for memory and CPU; 0: not measured
-	Disks       []string      // server's directories, for the overhead; none: not measured
-	Seed        uint64        // of the mix; 0 draws one
+	Reuse       bool          // take the objects that an earlier run with this seed, prefix and size kept, and put only those that are missing
+	Seed        uint64        // of the keys drawn, the sizes and the bodies; 0 draws one
+
+	// BeforeSlice, if set, is called before each warm-up and slice.
+	BeforeSlice func()
 	// Progress is called about twice a second.
 	Progress func(Live)
 }
 
 // Live is the state of a run.
 type Live struct {
-	Phase      string // preparing, measuring, cleaning
+	Endpoint   string
+	Phase      string // preparing, warming up, measuring, checking, cleaning
+	Slice      int    // that is measured, from 1; 0: none
 	Elapsed    time.Duration
 	Operations int64
 	Bytes      int64
@@ -61,70 +97,53 @@ type Live struct {
 	Total      int64 // operations to come in all; 0: not known
 }
 
-// Report is what was measured. Rates are per second of wall time, latencies in
-// milliseconds, sizes in bytes.
-type Report struct {
-	Kind        Kind               `json:"kind"`
-	Size        int64              `json:"size"`
-	Concurrency int                `json:"concurrency"`
-	Seed        uint64             `json:"seed"`
-	Seconds     float64            `json:"seconds"`
-	Operations  int64              `json:"operations"`
-	Errors      int64              `json:"errors"`
-	FirstError  string             `json:"first_error,omitempty"`
-	Bytes       int64              `json:"bytes"`
-	Rate        float64            `json:"operations_per_second"`
-	MiBs        float64            `json:"mib_per_second"`
-	Latency     map[string]Latency `json:"latency_ms"` // by operation
-	Server      *Server            `json:"server,omitempty"`
-	Disk        *Disk              `json:"disk,omitempty"`
-}
+// cleaningBound is how long an interrupted run may take to tidy up.
+const cleaningBound = 2 * time.Minute
 
-// Latency is the distribution of one operation's latencies, in milliseconds.
-type Latency struct {
-	Count int64   `json:"count"`
-	P50   float64 `json:"p50"`
-	P90   float64 `json:"p90"`
-	P99   float64 `json:"p99"`
-	Max   float64 `json:"max"`
-}
-
-// Disk is what the server's directories grew by.
-type Disk struct {
-	Stored   int64   `json:"stored"` // bytes of objects put
-	Used     int64   `json:"used"`   // bytes that the directories grew by
-	Overhead float64 `json:"overhead"`
+func (e *Endpoint) fill() error {
+	if e.URL == "" || e.AccessKey == "" || e.SecretKey == "" {
+		return fmt.Errorf("bench needs an endpoint, an access key and its secret: %w", hallig.ErrInvalid)
+	}
+	if _, err := parseEndpoint(e.URL); err != nil {
+		return fmt.Errorf("%w: %w", err, hallig.ErrInvalid)
+	}
+	if e.Name == "" {
+		e.Name = e.URL
+	}
+	if e.Region == "" {
+		e.Region = "us-east-1"
+	}
+	if e.Bucket == "" {
+		e.Bucket = "hallig-bench"
+	}
+	return nil
 }
 
 func (c *Config) fill() error {
-	if c.Endpoint == "" || c.AccessKey == "" || c.SecretKey == "" || c.Bucket == "" {
-		return fmt.Errorf("bench needs an endpoint, an access key, its secret and a bucket: %w", hallig.ErrInvalid)
+	if err := c.Endpoint.fill(); err != nil {
+		return err
 	}
-	switch c.Kind {
-	case Put, Get, Stat, Delete, List, Mixed:
-	default:
-		return fmt.Errorf("bench does not know %q: %w", c.Kind, hallig.ErrInvalid)
+	if c.Compare != nil {
+		other := *c.Compare
+		if err := other.fill(); err != nil {
+			return fmt.Errorf("the endpoint to compare with: %w", err)
+		}
+		if other.URL == c.Endpoint.URL && other.Bucket == c.Endpoint.Bucket {
+			return fmt.Errorf("an endpoint compared with itself needs another bucket: %w", hallig.ErrInvalid)
+		}
+		c.Compare = &other
 	}
-	if c.Size < 0 || c.Size > 5<<30 {
-		return fmt.Errorf("object size of %d bytes: 0 to 5 GiB: %w", c.Size, hallig.ErrInvalid)
-	}
-	if c.Region == "" {
-		c.Region = "us-east-1"
+	if err := c.fillLoad(); err != nil {
+		return err
 	}
 	if c.Prefix == "" {
 		c.Prefix = "bench/"
 	}
-	if c.Concurrency <= 0 {
-		c.Concurrency = 16
-	}
-	if c.Duration <= 0 {
-		c.Duration = 10 * time.Second
-	}
-	if c.Keys <= 0 {
-		c.Keys = 1000
-	}
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64()
+	}
+	if c.BeforeSlice == nil {
+		c.BeforeSlice = func() {}
 	}
 	if c.Progress == nil {
 		c.Progress = func(Live) {}
@@ -132,250 +151,106 @@ func (c *Config) fill() error {
 	return nil
 }
 
-// run is one run's state.
-type run struct {
-	cfg    Config
-	client *client
-	began  time.Time
-	phase  atomic.Value // string
-	total  atomic.Int64
-	ops    atomic.Int64
-	bytes  atomic.Int64
-	errs   atomic.Int64
-
-	mu    sync.Mutex
-	first string // first error
-	hists map[Kind]*histogram
-	next  atomic.Int64 // number of the next new key
+func (c *Config) fillLoad() error {
+	switch c.Kind {
+	case Put, Get, Stat, Delete, MultiDelete, List, Multipart, Mixed:
+	default:
+		return fmt.Errorf("bench does not know %q: %w", c.Kind, hallig.ErrInvalid)
+	}
+	switch c.Payload {
+	case "":
+		c.Payload = Unsigned
+	case Unsigned, Signed:
+	default:
+		return fmt.Errorf("payload %q: unsigned or signed: %w", c.Payload, hallig.ErrInvalid)
+	}
+	for value, standard := range map[*int]int{&c.Batch: 1000, &c.Concurrency: 16, &c.Slices: 5, &c.Keys: 1000} {
+		if *value <= 0 {
+			*value = standard
+		}
+	}
+	if c.Batch > 1000 || c.Concurrency > 10_000 || c.Slices > 1000 || c.Keys > 1<<30 {
+		return fmt.Errorf("at most 1,000 objects a multi-delete, 10,000 requests at once, 1,000 slices and 2^30 keys: %w", hallig.ErrInvalid)
+	}
+	if c.PartSize <= 0 {
+		c.PartSize = 16 << 20
+	}
+	if c.Duration <= 0 {
+		c.Duration = 10 * time.Second
+	}
+	if c.WarmUp == 0 {
+		c.WarmUp = c.Duration / 10
+	}
+	return nil
 }
 
 // Run carries out one measurement. Failed requests are counted, not returned;
-// the error is of the run as a whole.
+// the error is of the run as a whole. When ctx ends, the report is of what was
+// measured until then, says that it was interrupted, and comes with the error;
+// the objects are removed all the same.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err := cfg.fill(); err != nil {
 		return Report{}, err
 	}
-	r := newRun(cfg)
-	stop := r.report()
-	defer stop()
-	if err := r.client.makeBucket(ctx); err != nil {
-		return Report{}, fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
-	}
-	before, err := diskUsed(cfg.Disks)
+	sides, err := newSides(&cfg)
 	if err != nil {
 		return Report{}, err
 	}
-	if cfg.Kind != Put {
-		if err := r.prepare(ctx); err != nil {
-			return Report{}, fmt.Errorf("put the objects to work on: %w", err)
+	defer func() {
+		for _, s := range sides {
+			s.close()
 		}
-	}
-	r.enter("measuring", 0)
-	server := watchServer(cfg.PID)
-	elapsed := r.measure(ctx)
-	rep := r.result(elapsed)
-	rep.Server = server.stop()
-	if rep.Disk, err = diskGrown(cfg.Disks, before, r.next.Load()*cfg.Size); err != nil {
-		return rep, err
-	}
+	}()
+	live := newLive(cfg.Progress)
+	defer live.stop()
+	err = measureAll(ctx, &cfg, sides, live)
+	rep := report(&cfg, sides)
+	rep.Interrupted = ctx.Err() != nil
 	if !cfg.Keep {
-		r.enter("cleaning", r.next.Load())
-		if err := r.clean(ctx); err != nil {
-			return rep, fmt.Errorf("remove the objects: %w", err)
+		// An interrupted run tidies up too.
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaningBound)
+		defer cancel()
+		if ctx.Err() == nil {
+			bound = ctx
 		}
-	}
-	return rep, ctx.Err()
-}
-
-func newRun(cfg Config) *run {
-	r := &run{cfg: cfg, client: newClient(cfg), began: time.Now(), hists: map[Kind]*histogram{}}
-	r.phase.Store("preparing")
-	return r
-}
-
-// enter begins a phase and sets the counters back.
-func (r *run) enter(phase string, total int64) {
-	r.phase.Store(phase)
-	r.ops.Store(0)
-	r.bytes.Store(0)
-	r.errs.Store(0)
-	r.total.Store(total)
-	r.mu.Lock()
-	r.hists, r.first, r.began = map[Kind]*histogram{}, "", time.Now()
-	r.mu.Unlock()
-}
-
-// report calls Progress until the returned function is called.
-func (r *run) report() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(500 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				r.mu.Lock()
-				began := r.began
-				r.mu.Unlock()
-				phase, _ := r.phase.Load().(string)
-				r.cfg.Progress(Live{phase, time.Since(began), r.ops.Load(), r.bytes.Load(), r.errs.Load(), r.total.Load()})
+		for _, s := range sides {
+			if cerr := s.clean(bound, live); cerr != nil {
+				err = errors.Join(err, fmt.Errorf("remove the objects from %s: %w", s.end.Name, cerr))
 			}
 		}
-	})
-	return func() { cancel(); wg.Wait() }
+	}
+	return rep, err
 }
 
-func (r *run) key(n int64) string { return fmt.Sprintf("%s%02x/%010d", r.cfg.Prefix, n*167%256, n) }
-
-// workers runs f in every worker until it returns false or ctx ends.
-func (r *run) workers(ctx context.Context, f func(ctx context.Context, random *rand.Rand) bool) {
-	var wg sync.WaitGroup
-	for w := range r.cfg.Concurrency {
-		wg.Go(func() {
-			random := rand.New(rand.NewPCG(r.cfg.Seed, uint64(w)))
-			for ctx.Err() == nil && f(ctx, random) {
+// measureAll prepares, warms up and measures every side.
+func measureAll(ctx context.Context, cfg *Config, sides []*side, live *live) error {
+	for _, s := range sides {
+		if err := s.begin(ctx, live); err != nil {
+			return fmt.Errorf("prepare %s: %w", s.end.Name, err)
+		}
+	}
+	if cfg.WarmUp > 0 {
+		for _, s := range sides {
+			if err := s.warmUp(ctx, live); err != nil {
+				return fmt.Errorf("warm up %s: %w", s.end.Name, err)
 			}
-		})
+		}
 	}
-	wg.Wait()
-}
-
-// each runs f for every number below n, once.
-func (r *run) each(ctx context.Context, n int64, f func(ctx context.Context, i int64) error) error {
-	var next atomic.Int64
-	var failed atomic.Pointer[error]
-	r.workers(ctx, func(ctx context.Context, _ *rand.Rand) bool {
-		i := next.Add(1) - 1
-		if i >= n || failed.Load() != nil {
-			return false
-		}
-		if err := f(ctx, i); err != nil {
-			failed.CompareAndSwap(nil, &err)
-			return false
-		}
-		return true
-	})
-	if err := failed.Load(); err != nil {
-		return *err
+	for _, s := range sides {
+		s.server.begin()
 	}
-	return ctx.Err()
-}
-
-func (r *run) prepare(ctx context.Context) error {
-	r.enter("preparing", int64(r.cfg.Keys))
-	r.next.Store(int64(r.cfg.Keys))
-	return r.each(ctx, int64(r.cfg.Keys), func(ctx context.Context, i int64) error {
-		r.ops.Add(1)
-		return r.client.put(ctx, r.key(i), r.cfg.Size)
-	})
-}
-
-func (r *run) clean(ctx context.Context) error {
-	const batch = 500
-	n := r.next.Load()
-	return r.each(ctx, (n+batch-1)/batch, func(ctx context.Context, i int64) error {
-		var keys []string
-		for k := i * batch; k < min(n, (i+1)*batch); k++ {
-			keys = append(keys, r.key(k))
-		}
-		r.ops.Add(int64(len(keys)))
-		return r.client.deleteMany(ctx, keys)
-	})
-}
-
-// measure loads the server for the duration and returns how long it took.
-func (r *run) measure(ctx context.Context) time.Duration {
-	deadline, cancel := context.WithTimeout(ctx, r.cfg.Duration)
-	defer cancel()
-	began := time.Now()
-	var deleted atomic.Int64
-	r.workers(deadline, func(_ context.Context, random *rand.Rand) bool {
-		kind := r.cfg.Kind
-		if kind == Mixed {
-			kind = draw(random)
-		}
-		var err error
-		var n int64
-		start := time.Now()
-		switch kind {
-		case Put:
-			n = r.cfg.Size
-			err = r.client.put(ctx, r.key(r.next.Add(1)-1), n)
-		case Get:
-			n, err = r.client.get(ctx, r.key(random.Int64N(int64(r.cfg.Keys))))
-		case Stat:
-			err = r.client.stat(ctx, r.key(random.Int64N(int64(r.cfg.Keys))))
-		case List:
-			_, _, err = r.client.list(ctx, r.cfg.Prefix, r.key(random.Int64N(int64(r.cfg.Keys))))
-		case Delete:
-			i := deleted.Add(1) - 1
-			if r.cfg.Kind == Delete && i >= int64(r.cfg.Keys) {
-				return false
+	for i := range cfg.Slices {
+		for j := range sides {
+			s := sides[(i+j)%len(sides)]
+			if err := s.slice(ctx, i, live); err != nil {
+				return fmt.Errorf("measure %s: %w", s.end.Name, err)
 			}
-			if r.cfg.Kind == Mixed { // what the mix reads stays: put and delete one of its own
-				i = r.next.Add(1) - 1
-				if err = r.client.put(ctx, r.key(i), r.cfg.Size); err != nil {
-					break
-				}
-				start = time.Now()
-			}
-			err = r.client.delete(ctx, r.key(i))
 		}
-		r.count(kind, time.Since(start), n, err)
-		return !errors.Is(err, context.Canceled)
-	})
-	return time.Since(began)
-}
-
-func draw(random *rand.Rand) Kind {
-	switch n := random.IntN(100); {
-	case n < 45:
-		return Get
-	case n < 75:
-		return Stat
-	case n < 90:
-		return Put
 	}
-	return Delete
-}
-
-func (r *run) count(kind Kind, took time.Duration, n int64, err error) {
-	if err != nil {
-		r.errs.Add(1)
-		r.mu.Lock()
-		if r.first == "" {
-			r.first = err.Error()
+	for _, s := range sides {
+		if err := s.check(ctx, live); err != nil {
+			return fmt.Errorf("check %s: %w", s.end.Name, err)
 		}
-		r.mu.Unlock()
-		return
 	}
-	r.ops.Add(1)
-	r.bytes.Add(n)
-	r.mu.Lock()
-	h := r.hists[kind]
-	if h == nil {
-		h = &histogram{}
-		r.hists[kind] = h
-	}
-	h.add(took)
-	r.mu.Unlock()
-}
-
-func (r *run) result(elapsed time.Duration) Report {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rep := Report{
-		Kind: r.cfg.Kind, Size: r.cfg.Size, Concurrency: r.cfg.Concurrency, Seed: r.cfg.Seed,
-		Seconds: elapsed.Seconds(), Operations: r.ops.Load(), Errors: r.errs.Load(), FirstError: r.first,
-		Bytes: r.bytes.Load(), Latency: map[string]Latency{},
-	}
-	rep.Rate = float64(rep.Operations) / rep.Seconds
-	rep.MiBs = float64(rep.Bytes) / rep.Seconds / (1 << 20)
-	for kind, h := range r.hists {
-		rep.Latency[string(kind)] = h.latency()
-	}
-	return rep
+	return nil
 }

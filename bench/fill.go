@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -9,7 +10,8 @@ import (
 // FillReport is what a filled bucket costs. Sizes are bytes.
 type FillReport struct {
 	Objects     int64    `json:"objects"`
-	Size        int64    `json:"size"`
+	Sizes       string   `json:"sizes"`
+	Seed        uint64   `json:"seed"`
 	FillSeconds float64  `json:"fill_seconds"`
 	FillRate    float64  `json:"objects_per_second"`
 	Listed      int64    `json:"listed"`
@@ -22,75 +24,92 @@ type FillReport struct {
 	Latency     *Latency `json:"put_latency_ms"`
 }
 
-// Fill puts that many objects, lists them all once, page by page, and reports
-// what it took. The objects are left behind with Keep.
-func Fill(ctx context.Context, cfg Config, count int64) (FillReport, error) {
-	cfg.Kind = Put
+// Fill puts Config.Keys objects, lists them all once, page by page, compares
+// the keys, and reports what it took. Kind and Compare are not looked at. The
+// objects are left behind with Keep.
+func Fill(ctx context.Context, cfg Config) (FillReport, error) {
+	cfg.Kind, cfg.Compare, cfg.Reuse = List, nil, false
 	if err := cfg.fill(); err != nil {
 		return FillReport{}, err
 	}
-	r := newRun(cfg)
-	stop := r.report()
-	defer stop()
-	if err := r.client.makeBucket(ctx); err != nil {
-		return FillReport{}, fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
-	}
-	before, err := diskUsed(cfg.Disks)
+	sides, err := newSides(&cfg)
 	if err != nil {
 		return FillReport{}, err
 	}
-	rep := FillReport{Objects: count, Size: cfg.Size}
-	r.enter("filling", count)
-	server, began := watchServer(cfg.PID), time.Now()
-	err = r.each(ctx, count, func(ctx context.Context, i int64) error {
-		start := time.Now()
-		err := r.client.put(ctx, r.key(i), cfg.Size)
-		r.count(Put, time.Since(start), cfg.Size, err)
-		return err
-	})
-	rep.Filling = server.stop()
-	if err != nil {
-		return rep, fmt.Errorf("fill: %w", err)
-	}
-	r.next.Store(count)
-	rep.FillSeconds = time.Since(began).Seconds()
-	rep.FillRate = float64(count) / rep.FillSeconds
-	if l, ok := r.result(time.Since(began)).Latency[string(Put)]; ok {
-		rep.Latency = &l
-	}
-	if rep.Disk, err = diskGrown(cfg.Disks, before, count*cfg.Size); err != nil {
-		return rep, err
-	}
-	if err := r.listAll(ctx, &rep); err != nil {
-		return rep, fmt.Errorf("list: %w", err)
-	}
+	s := sides[0]
+	defer s.close()
+	live := newLive(cfg.Progress)
+	defer live.stop()
+	rep := FillReport{Objects: int64(cfg.Keys), Sizes: cfg.Sizes.String(), Seed: cfg.Seed}
+	err = s.fillAndList(ctx, live, &rep)
 	if !cfg.Keep {
-		r.enter("cleaning", count)
-		if err := r.clean(ctx); err != nil {
-			return rep, fmt.Errorf("remove the objects: %w", err)
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaningBound)
+		defer cancel()
+		if ctx.Err() == nil {
+			bound = ctx
+		}
+		if cerr := s.clean(bound, live); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("remove the objects: %w", cerr))
 		}
 	}
-	return rep, nil
+	return rep, err
+}
+
+func (s *side) fillAndList(ctx context.Context, live *live, rep *FillReport) error {
+	if err := s.workers[0].client.makeBucket(ctx); err != nil {
+		return fmt.Errorf("make bucket %s: %w", s.end.Bucket, err)
+	}
+	var err error
+	if s.disk, err = diskUsed(s.end.Disks); err != nil {
+		return err
+	}
+	s.server.begin()
+	before, began := s.server.cpu(), time.Now()
+	s.kept = rep.Objects
+	err = s.supply(ctx, live, 0, rep.Objects)
+	rep.FillSeconds = time.Since(began).Seconds()
+	rep.Filling = s.server.result(s.server.cpu()-before, rep.Objects)
+	if err != nil {
+		return fmt.Errorf("fill: %w", err)
+	}
+	rep.FillRate = float64(rep.Objects) / rep.FillSeconds
+	var c counts
+	for _, w := range s.workers {
+		c.add(&w.counts)
+	}
+	if l, ok := latencies(&c)[string(Put)]; ok {
+		rep.Latency = &l
+	}
+	if rep.Disk, err = diskGrown(s.end.Disks, s.disk, s.stored.Load()); err != nil {
+		return err
+	}
+	if err := s.listAll(ctx, live, rep); err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	return nil
 }
 
 // listAll lists the bucket's objects page after page.
-func (r *run) listAll(ctx context.Context, rep *FillReport) error {
-	r.enter("listing", rep.Objects)
-	server, began := watchServer(r.cfg.PID), time.Now()
-	defer func() { rep.Listing = server.stop() }()
-	for after := ""; ; {
-		start := time.Now()
-		n, last, err := r.client.list(ctx, r.cfg.Prefix, after)
+func (s *side) listAll(ctx context.Context, live *live, rep *FillReport) error {
+	live.enter(s.end.Name, "listing", 0, rep.Objects)
+	w := s.workers[0]
+	w.counts = counts{}
+	s.server.begin()
+	before, began := s.server.cpu(), time.Now()
+	defer func() { rep.Listing = s.server.result(s.server.cpu()-before, rep.Listed) }()
+	for {
+		n, _, _, err := w.list(ctx)
 		if err != nil {
 			return err
 		}
-		rep.ListPageMax = max(rep.ListPageMax, ms(time.Since(start)))
+		live.count(n, 0, nil)
 		rep.ListPages++
-		rep.Listed += int64(n)
-		r.ops.Add(int64(n))
-		if after = last; after == "" {
-			rep.ListSeconds = time.Since(began).Seconds()
-			return nil
+		rep.Listed += n
+		if w.page.next == "" {
+			break
 		}
 	}
+	rep.ListSeconds = time.Since(began).Seconds()
+	rep.ListPageMax = w.counts.hists[List].latency().Max
+	return nil
 }

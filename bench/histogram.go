@@ -49,6 +49,14 @@ func (h *histogram) quantile(q float64) float64 {
 	return ms(h.max)
 }
 
+func (h *histogram) merge(o *histogram) {
+	for b, c := range &o.counts {
+		h.counts[b] += c
+	}
+	h.n += o.n
+	h.max = max(h.max, o.max)
+}
+
 func (h *histogram) latency() Latency {
 	return Latency{Count: h.n, P50: h.quantile(.5), P90: h.quantile(.9), P99: h.quantile(.99), Max: ms(h.max)}
 }
