@@ -49,6 +49,9 @@ type Keys interface {
 	CreateKey(ctx context.Context, k NewKey) (Key, error)
 	EnableKey(ctx context.Context, accessKey string, enabled bool) error
 	DeleteKey(ctx context.Context, accessKey string) error
+	NarrowKey(ctx context.Context, accessKey string, n Narrowing) error
+	// RotateKey makes a key like another, and lets that one expire.
+	RotateKey(ctx context.Context, accessKey string, s Succession) (Key, error)
 }
 
 // Buckets keeps buckets.

@@ -85,6 +85,12 @@ func (s *Server) userRoutes() {
 	s.mux.HandleFunc("DELETE /v1/keys/{key}", handle(func(r *http.Request, _ struct{}) (none, error) {
 		return done(k.DeleteKey(r.Context(), r.PathValue("key")))
 	}))
+	s.mux.HandleFunc("PUT /v1/keys/{key}/policy", handle(func(r *http.Request, in Narrowing) (none, error) {
+		return done(k.NarrowKey(r.Context(), r.PathValue("key"), in))
+	}))
+	s.mux.HandleFunc("POST /v1/keys/{key}/rotate", handle(func(r *http.Request, in Succession) (Key, error) {
+		return k.RotateKey(r.Context(), r.PathValue("key"), in)
+	}))
 }
 
 func (s *Server) storeRoutes() {

@@ -120,7 +120,10 @@ type Key struct {
 	User      string    `json:"user"`
 	Disabled  bool      `json:"disabled,omitempty"`
 	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires,omitzero"` // zero: never
 	Comment   string    `json:"comment,omitempty"`
+	// Policy narrows the key to less than its user may; empty: it does not.
+	Policy json.RawMessage `json:"policy,omitempty"`
 }
 
 // NewKey asks for a key; AccessKey and Secret are generated when empty.
@@ -129,6 +132,19 @@ type NewKey struct {
 	AccessKey string `json:"access_key,omitempty"`
 	Secret    string `json:"secret_key,omitempty"`
 	Comment   string `json:"comment,omitempty"`
+
+	Expires time.Time       `json:"expires,omitzero"` // zero: never
+	Policy  json.RawMessage `json:"policy,omitempty"` // narrows the key; empty: all that the user may
+}
+
+// Narrowing changes what a key is narrowed to; an empty policy lifts that.
+type Narrowing struct {
+	Policy json.RawMessage `json:"policy,omitempty"`
+}
+
+// Succession asks for a key in place of another, which works for Grace more.
+type Succession struct {
+	Grace time.Duration `json:"grace_ns"`
 }
 
 // Bucket describes a bucket.

@@ -62,7 +62,7 @@ func (n *Node) User(ctx context.Context, name string) (admin.User, error) {
 	}
 	u, err := s.access.User(ctx, name)
 	if err != nil {
-		return admin.User{}, err
+		return admin.User{}, noUser(name, err)
 	}
 	keys, err := keysByUser(ctx, s)
 	if err != nil {
@@ -99,7 +99,15 @@ func (n *Node) RemoveUser(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return notDenied(s.access.DeleteUser(ctx, name))
+	return notDenied(noUser(name, s.access.DeleteUser(ctx, name)))
+}
+
+func noUser(name string, err error) error {
+	return absent(err, "there is no user %q: `hallig user list` shows who there is", name)
+}
+
+func noKey(accessKey string, err error) error {
+	return absent(err, "there is no access key %q: `hallig key list` shows them", accessKey)
 }
 
 // notDenied keeps a service's own refusal apart from a wrong admin token.
@@ -118,7 +126,7 @@ func (n *Node) Policies(ctx context.Context, user string) ([]admin.Policy, error
 	}
 	u, err := s.access.User(ctx, user)
 	if err != nil {
-		return nil, err
+		return nil, noUser(user, err)
 	}
 	out := []admin.Policy{}
 	for _, name := range u.Policies {
@@ -140,7 +148,7 @@ func (n *Node) SetPolicy(ctx context.Context, user string, p admin.Policy) error
 	if err != nil {
 		return err
 	}
-	return notDenied(s.access.SetPolicy(ctx, user, p.Name, p.Document))
+	return notDenied(noUser(user, s.access.SetPolicy(ctx, user, p.Name, p.Document)))
 }
 
 // RemovePolicy implements admin.Users.
@@ -149,11 +157,11 @@ func (n *Node) RemovePolicy(ctx context.Context, user, policy string) error {
 	if err != nil {
 		return err
 	}
-	return notDenied(s.access.DeletePolicy(ctx, user, policy))
+	return notDenied(absent(s.access.DeletePolicy(ctx, user, policy), "there is no user %q with a policy %q: `hallig user policy list` shows them", user, policy))
 }
 
 func describeKey(k access.Key) admin.Key {
-	return admin.Key{AccessKey: k.AccessKey, User: k.User, Disabled: k.Disabled, Created: k.Created, Comment: k.Comment}
+	return admin.Key{AccessKey: k.AccessKey, User: k.User, Disabled: k.Disabled, Created: k.Created, Expires: k.Expires, Policy: k.Policy, Comment: k.Comment}
 }
 
 // Keys implements admin.Keys.
@@ -161,6 +169,11 @@ func (n *Node) Keys(ctx context.Context, user string) ([]admin.Key, error) {
 	s, err := n.services()
 	if err != nil {
 		return nil, err
+	}
+	if user != "" {
+		if _, err := s.access.User(ctx, user); err != nil {
+			return nil, noUser(user, err)
+		}
 	}
 	keys, err := s.access.Keys(ctx, user)
 	if err != nil {
@@ -179,9 +192,14 @@ func (n *Node) CreateKey(ctx context.Context, in admin.NewKey) (admin.Key, error
 	if err != nil {
 		return admin.Key{}, err
 	}
-	k, secret, err := s.access.CreateKey(ctx, access.NewKey{User: in.User, AccessKey: in.AccessKey, Secret: in.Secret, Comment: in.Comment})
+	if !in.Expires.IsZero() && !in.Expires.After(n.cfg.Now()) {
+		return admin.Key{}, fmt.Errorf("the key would have expired at %s, in the past: %w", stamp(in.Expires), hallig.ErrInvalid)
+	}
+	k, secret, err := s.access.CreateKey(ctx, access.NewKey{
+		User: in.User, AccessKey: in.AccessKey, Secret: in.Secret, Comment: in.Comment, Expires: in.Expires, Policy: in.Policy,
+	})
 	if err != nil {
-		return admin.Key{}, notDenied(err)
+		return admin.Key{}, notDenied(noUser(in.User, err))
 	}
 	out := describeKey(k)
 	out.Secret = secret
@@ -194,7 +212,7 @@ func (n *Node) EnableKey(ctx context.Context, accessKey string, enabled bool) er
 	if err != nil {
 		return err
 	}
-	return notDenied(s.access.EnableKey(ctx, accessKey, enabled))
+	return notDenied(noKey(accessKey, s.access.EnableKey(ctx, accessKey, enabled)))
 }
 
 // DeleteKey implements admin.Keys.
@@ -203,7 +221,34 @@ func (n *Node) DeleteKey(ctx context.Context, accessKey string) error {
 	if err != nil {
 		return err
 	}
-	return notDenied(s.access.DeleteKey(ctx, accessKey))
+	return notDenied(noKey(accessKey, s.access.DeleteKey(ctx, accessKey)))
+}
+
+// NarrowKey implements admin.Keys.
+func (n *Node) NarrowKey(ctx context.Context, accessKey string, in admin.Narrowing) error {
+	s, err := n.services()
+	if err != nil {
+		return err
+	}
+	return notDenied(noKey(accessKey, s.access.SetKeyPolicy(ctx, accessKey, in.Policy)))
+}
+
+// RotateKey implements admin.Keys.
+func (n *Node) RotateKey(ctx context.Context, accessKey string, in admin.Succession) (admin.Key, error) {
+	s, err := n.services()
+	if err != nil {
+		return admin.Key{}, err
+	}
+	if in.Grace < 0 {
+		return admin.Key{}, fmt.Errorf("a grace of %s is in the past: %w", in.Grace, hallig.ErrInvalid)
+	}
+	k, secret, err := s.access.RotateKey(ctx, accessKey, in.Grace)
+	if err != nil {
+		return admin.Key{}, notDenied(noKey(accessKey, err))
+	}
+	out := describeKey(k)
+	out.Secret = secret
+	return out, nil
 }
 
 // userName names a canonical id's user; the id itself when nobody has it.
@@ -220,5 +265,5 @@ func (n *Node) ownerID(ctx context.Context, s *services, name string) (string, e
 		name = access.RootUser
 	}
 	u, err := s.access.User(ctx, name)
-	return u.ID, err
+	return u.ID, noUser(name, err)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/objects"
 	"github.com/hallig-cloud/hallig/placement"
+	"github.com/hallig-cloud/hallig/s3/subresource"
 	"github.com/hallig-cloud/hallig/shard/disk"
 )
 
@@ -67,9 +68,13 @@ func (n *Node) Bucket(ctx context.Context, name string) (admin.Bucket, error) {
 	}
 	b, err := s.objects.Bucket(ctx, name)
 	if err != nil {
-		return admin.Bucket{}, err
+		return admin.Bucket{}, noBucket(name, err)
 	}
 	return n.describeBucket(ctx, s, b)
+}
+
+func noBucket(name string, err error) error {
+	return absent(err, "there is no bucket %q: `hallig bucket list` shows them", name)
 }
 
 func (n *Node) describeBucket(ctx context.Context, s *services, b objects.Bucket) (admin.Bucket, error) {
@@ -124,6 +129,9 @@ func (n *Node) CreateBucket(ctx context.Context, in admin.NewBucket) (admin.Buck
 	if err != nil {
 		return admin.Bucket{}, err
 	}
+	if !subresource.ValidBucketName(in.Name) {
+		return admin.Bucket{}, fmt.Errorf("bucket name %q: S3 takes 3 to 63 lower-case letters, digits, dots and hyphens: %w", in.Name, hallig.ErrInvalid)
+	}
 	if err := n.checkSurvive(hallig.Survive(in.Survive)); err != nil {
 		return admin.Bucket{}, err
 	}
@@ -149,7 +157,15 @@ func (n *Node) RemoveBucket(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.objects.DeleteBucket(ctx, name)
+	err = noBucket(name, s.objects.DeleteBucket(ctx, name))
+	if errors.Is(err, hallig.ErrNotEmpty) {
+		what := "objects, versions or open uploads"
+		if b, berr := n.Bucket(ctx, name); berr == nil {
+			what = fmt.Sprintf("%d versions (delete markers among them) and %d open uploads", b.Versions, b.Uploads)
+		}
+		return &said{fmt.Sprintf("bucket %s is not empty: it holds %s; delete those first", name, what), err}
+	}
+	return err
 }
 
 // SetSurvive implements admin.Buckets.
@@ -166,7 +182,7 @@ func (n *Node) SetSurvive(ctx context.Context, name, survive string) (admin.Buck
 		return nil
 	})
 	if err != nil {
-		return admin.Bucket{}, err
+		return admin.Bucket{}, noBucket(name, err)
 	}
 	return n.describeBucket(ctx, s, b)
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/user"
 	"syscall"
+
+	"github.com/hallig-cloud/hallig"
 )
 
 // ErrStart marks what keeps a node from starting: its message is one sentence
@@ -48,6 +50,23 @@ func startIO(what, path string, err error) error {
 		return startf(err, "the disk of %s %s answers with input/output errors: it is failing; replace it (`hallig drive replace`) or start without it", what, path)
 	}
 	return startf(err, "%s %s: %v", what, path, err)
+}
+
+// said is an error in the operator's words: the cause is for errors.Is.
+type said struct {
+	says  string
+	cause error
+}
+
+func (e *said) Error() string { return e.says }
+func (e *said) Unwrap() error { return e.cause }
+
+// absent puts what was not found into the operator's words.
+func absent(err error, format string, args ...any) error {
+	if errors.Is(err, hallig.ErrNotFound) {
+		return &said{fmt.Sprintf(format, args...), err}
+	}
+	return err
 }
 
 func userName() string {

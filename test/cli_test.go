@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -42,6 +43,7 @@ func TestCommandLine(t *testing.T) {
 			"term":  terminate,
 			"put":   putObject,
 			"get":   getObject,
+			"as":    asKey,
 		},
 		RequireExplicitExec: true,
 		Deadline:            time.Now().Add(3 * time.Minute),
@@ -80,14 +82,37 @@ func terminate(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
 }
 
-// objectClient returns an S3 client of the first user of a data directory's node.
+// objectClient returns an S3 client of a data directory's node, of the first
+// user or whom asKey said.
 func objectClient(ts *testscript.TestScript, data string) *s3.Client {
 	e, err := node.ReadEndpoints(ts.MkAbs(data))
 	ts.Check(err)
+	key := admin.Key{AccessKey: ts.Getenv("HALLIG_ROOT_ACCESS_KEY"), Secret: ts.Getenv("HALLIG_ROOT_SECRET_KEY")}
+	if file := ts.Getenv("AS"); file != "" {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &key))
+	}
 	return s3.New(s3.Options{
 		BaseEndpoint: aws.String("http://" + e.S3), Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider(ts.Getenv("HALLIG_ROOT_ACCESS_KEY"), ts.Getenv("HALLIG_ROOT_SECRET_KEY"), ""),
+		Credentials: credentials.NewStaticCredentialsProvider(key.AccessKey, key.Secret, ""),
 	})
+}
+
+// asKey FILE put|get … does it with the key that `hallig key create --json`
+// printed into a file.
+func asKey(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: as FILE put|get …")
+	}
+	ts.Setenv("AS", args[0])
+	defer ts.Setenv("AS", "")
+	switch args[1] {
+	case "put":
+		putObject(ts, neg, args[2:])
+	case "get":
+		getObject(ts, neg, args[2:])
+	default:
+		ts.Fatalf("as: %s is neither put nor get", args[1])
+	}
 }
 
 // putObject DATA BUCKET KEY TEXT stores an object by S3.

@@ -56,13 +56,14 @@ Paste this to try it:
 
   export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=%s
   aws --endpoint-url %s s3 mb s3://first
-  aws --endpoint-url %s s3 cp README.md s3://first/
+  echo moin | aws --endpoint-url %s s3 cp - s3://first/hello.txt
+  aws --endpoint-url %s s3 cp s3://first/hello.txt -
 
-or with rclone:
+or, behind the same export, with rclone:
 
-  rclone lsf ":s3,provider=Other,endpoint='%s',access_key_id=$AWS_ACCESS_KEY_ID,secret_access_key=$AWS_SECRET_ACCESS_KEY:"
+  rclone lsf -R ":s3,provider=Other,env_auth,region=%s,endpoint='%s':"
 
-`, i.AccessKey, i.SecretKey, i.Region, endpoint, endpoint, endpoint)
+`, i.AccessKey, i.SecretKey, i.Region, endpoint, endpoint, endpoint, i.Region, endpoint)
 }
 
 // loud frames what must not be overlooked.

@@ -11,7 +11,7 @@ type bucketCmd struct {
 	List    bucketListCmd    `cmd:"" help:"List buckets."`
 	Create  bucketCreateCmd  `cmd:"" help:"Make a bucket."`
 	Show    bucketShowCmd    `cmd:"" help:"Show a bucket."`
-	Remove  bucketRemoveCmd  `cmd:"" help:"Remove an empty bucket."`
+	Remove  bucketRemoveCmd  `cmd:"" aliases:"delete" help:"Remove an empty bucket."`
 	Survive bucketSurviveCmd `cmd:"" help:"Say what a bucket must live through without loss."`
 }
 

@@ -71,6 +71,10 @@ func run(ctx context.Context, args []string, std stdio) int {
 		return exitFailed
 	}
 	kongcompletion.Register(app)
+	if err := checkEnvironment(app.Model, os.Environ()); err != nil {
+		fmt.Fprintln(std.err, "hallig:", err)
+		return exitUsage
+	}
 	kctx, err := app.Parse(args)
 	if err != nil {
 		fmt.Fprintln(std.err, "hallig:", err)
@@ -83,7 +87,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	if err := kctx.Run(&c, &std); err != nil {
-		fmt.Fprintln(std.err, "hallig:", err)
+		fmt.Fprintln(std.err, "hallig:", strings.TrimSuffix(err.Error(), ": "+errUsage.Error()))
 		return exitCode(err)
 	}
 	return exitOK

@@ -19,7 +19,7 @@ import (
 )
 
 type startCmd struct {
-	Drive    []string `help:"A directory on its own disk to store in; repeat it for more. DIR/drive1 of the data directory if none is given. Drives given once are remembered." placeholder:"DIR" type:"path"`
+	Drive    []string `help:"A directory on its own disk to store in; repeat it for more (a comma in a path is written \\,). DIR/drive1 of the data directory if none is given. Drives given once are remembered." placeholder:"DIR" type:"path"`
 	S3Addr   string   `help:"Address of the S3 endpoint." name:"s3-addr" env:"HALLIG_S3_ADDR" default:"127.0.0.1:9000" placeholder:"HOST:PORT"`
 	Provider string   `help:"Label: who runs this machine." placeholder:"NAME"`
 	Site     string   `help:"Label: where it is." placeholder:"NAME"`

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -16,7 +18,7 @@ type userCmd struct {
 	Add    userAddCmd    `cmd:"" help:"Add a user."`
 	List   userListCmd   `cmd:"" help:"List users."`
 	Show   userShowCmd   `cmd:"" help:"Show a user, its keys and policies."`
-	Remove userRemoveCmd `cmd:"" help:"Remove a user and its keys."`
+	Remove userRemoveCmd `cmd:"" aliases:"delete" help:"Remove a user and its keys."`
 	Policy userPolicyCmd `cmd:"" help:"A user's policies."`
 }
 
@@ -40,7 +42,12 @@ func (u *userAddCmd) Run(ctx context.Context, c *cli, std *stdio) error {
 		return err
 	}
 	return show(c, std, user, func(t *table) {
-		t.line("User %s added. Give it a key: hallig key create %s", user.Name, user.Name)
+		if len(user.Policies) == 0 {
+			t.line("User %s added. It may do nothing yet: hallig user policy set %s main readwrite", user.Name, user.Name)
+		} else {
+			t.line("User %s added.", user.Name)
+		}
+		t.line("Give it a key: hallig key create %s", user.Name)
 	})
 }
 
@@ -58,6 +65,9 @@ func readPolicy(name string, std *stdio) (json.RawMessage, error) {
 		text, err = io.ReadAll(io.LimitReader(std.in, admin.MaxBody))
 	} else {
 		text, err = os.ReadFile(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("policy %q is neither readwrite nor readonly nor a file that is there: %w", name, errUsage)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
@@ -121,7 +131,7 @@ type userPolicyCmd struct {
 	List   policyListCmd   `cmd:"" help:"List a user's policies."`
 	Show   policyShowCmd   `cmd:"" help:"Print a policy."`
 	Set    policySetCmd    `cmd:"" help:"Attach or replace a policy."`
-	Remove policyRemoveCmd `cmd:"" help:"Detach a policy."`
+	Remove policyRemoveCmd `cmd:"" aliases:"delete" help:"Detach a policy."`
 }
 
 type policyListCmd struct {

@@ -10,7 +10,7 @@ import (
 type webhookCmd struct {
 	Add    webhookAddCmd    `cmd:"" help:"Allow delivery of bucket events to a URL."`
 	List   webhookListCmd   `cmd:"" help:"List webhooks."`
-	Remove webhookRemoveCmd `cmd:"" help:"Remove a webhook."`
+	Remove webhookRemoveCmd `cmd:"" aliases:"delete" help:"Remove a webhook."`
 }
 
 type webhookAddCmd struct {

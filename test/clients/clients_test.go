@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -205,6 +206,38 @@ func TestAWSCLI(t *testing.T) {
 		t.Fatalf("presigned: %s, %d bytes", resp.Status, len(got))
 	}
 	aws("s3", "rm", "--recursive", "s3://cli/tree")
+}
+
+// TestPrintedLines pastes what the first start prints into a shell, as it
+// stands, beside nothing but a PATH and a home.
+func TestPrintedLines(t *testing.T) {
+	for _, region := range []string{"us-east-1", "eu-hallig-1"} {
+		t.Run("region, "+region, func(t *testing.T) {
+			aws, rclone := harness.Tool(t, "aws"), harness.Tool(t, "rclone")
+			n := harness.Start(t, harness.Options{Args: []string{"--region", region}, Env: []string{"HALLIG_ROOT_ACCESS_KEY=", "HALLIG_ROOT_SECRET_KEY="}})
+			var lines []string
+			for line := range strings.Lines(n.Log()) {
+				for _, word := range []string{"export ", "aws ", "echo ", "rclone "} {
+					if strings.HasPrefix(line, "  "+word) {
+						lines = append(lines, line)
+					}
+				}
+			}
+			if len(lines) != 5 {
+				t.Fatalf("%d lines to paste:\n%s", len(lines), strings.Join(lines, ""))
+			}
+			dir := t.TempDir()
+			cmd := exec.Command("/bin/sh", "-e", "-c", strings.Join(lines, ""))
+			cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, "PATH=" + filepath.Dir(aws) + ":" + filepath.Dir(rclone) + ":" + os.Getenv("PATH")}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s\n%s", err, strings.Join(lines, ""), out)
+			}
+			contains(t, string(out), "make_bucket: first")
+			contains(t, string(out), "\nmoin\n")
+			contains(t, string(out), "first/hello.txt\n")
+		})
+	}
 }
 
 func TestBoto3(t *testing.T) {

@@ -45,8 +45,19 @@ func TestRemoveDriveWhileServing(t *testing.T) {
 }
 
 func removeDrive(t *testing.T, gone int) {
-	sd := seed(t)
 	n := harness.Start(t, harness.Options{Drives: 4})
+	loseDrive(t, n, gone, func() error {
+		// The node may be writing into it: what is left is removed again.
+		if os.RemoveAll(n.Drives[gone]) == nil {
+			return nil
+		}
+		return os.RemoveAll(n.Drives[gone])
+	})
+}
+
+// loseDrive takes a drive away from a node that serves, by the given means.
+func loseDrive(t *testing.T, n *harness.Node, gone int, take func() error) {
+	sd := seed(t)
 	ctx := context.Background()
 	if _, err := n.Client().CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("drives")}); err != nil {
 		t.Fatal(err)
@@ -67,16 +78,18 @@ func removeDrive(t *testing.T, gone int) {
 		}
 	}
 	reach(200)
-	if err := os.RemoveAll(n.Drives[gone]); err != nil {
-		// The node may be writing into it: what is left is removed again.
-		if err := os.RemoveAll(n.Drives[gone]); err != nil {
-			t.Fatal(err)
-		}
+	if err := take(); err != nil {
+		t.Fatal(err)
 	}
 	reach(400)
-	eventually(t, "status names the missing drive", 30*time.Second, func() (bool, string) {
-		out, err := n.Hallig("status")
-		return err == nil && strings.Contains(out, n.Drives[gone]) && strings.Contains(out, "missing"), out
+	eventually(t, "status names the lost drive", 30*time.Second, func() (bool, string) {
+		out, err := n.Hallig("drive", "list")
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, n.Drives[gone]) && !strings.Contains(line, "online") {
+				return err == nil, out
+			}
+		}
+		return false, out
 	})
 	reach(100)
 	stop()

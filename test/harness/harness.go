@@ -131,10 +131,10 @@ func Prepare(t testing.TB, o Options) *Node {
 	n.Endpoint = "http://" + n.S3Addr
 	n.args = []string{"start", "--data", n.Data, "--s3-addr", n.S3Addr, "--admin-addr", n.Admin}
 	for _, d := range n.Drives {
-		n.args = append(n.args, "--drive", d)
+		n.args = append(n.args, "--drive", strings.ReplaceAll(d, ",", `\,`)) // names of subtests are in it
 	}
 	n.args = append(n.args, o.Args...)
-	n.env = append(os.Environ(), "HALLIG_ROOT_ACCESS_KEY="+AccessKey, "HALLIG_ROOT_SECRET_KEY="+SecretKey)
+	n.env = append(without(os.Environ(), "HALLIG_"), "HALLIG_ROOT_ACCESS_KEY="+AccessKey, "HALLIG_ROOT_SECRET_KEY="+SecretKey)
 	n.env = append(n.env, o.Env...)
 	t.Cleanup(func() {
 		n.Kill()
@@ -306,7 +306,7 @@ func (n *Node) Try(t testing.TB, dir, name string, args ...string) (string, erro
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(withoutAWS(os.Environ()),
+	cmd.Env = append(without(os.Environ(), "AWS_"),
 		"HOME="+dir, "AWS_ACCESS_KEY_ID="+AccessKey, "AWS_SECRET_ACCESS_KEY="+SecretKey,
 		"AWS_DEFAULT_REGION="+Region, "AWS_REGION="+Region, "AWS_ENDPOINT_URL="+n.Endpoint,
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=", "AWS_CONFIG_FILE="+filepath.Join(dir, "aws-config"),
@@ -319,10 +319,10 @@ func (n *Node) Try(t testing.TB, dir, name string, args ...string) (string, erro
 	return out.String(), nil
 }
 
-// withoutAWS drops the settings of AWS tools that a developer's own
-// environment may hold.
-func withoutAWS(env []string) []string {
-	return slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "AWS_") })
+// without drops the settings of a program that a developer's own environment
+// may hold.
+func without(env []string, prefix string) []string {
+	return slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, prefix) })
 }
 
 // Bytes returns n deterministic bytes for a seed; they do not repeat or compress.
