@@ -148,6 +148,9 @@ type source struct {
 	limit  int64  // greatest size accepted
 	sum    string // checksum algorithm, or ""
 	grant  *grant // memory for it that the caller holds; nil: it is acquired
+	// voucher vouches for stripes under a customer's key, so that they can be
+	// re-encoded without it; nil: their own data key does.
+	voucher *seal.Voucher
 }
 
 // MaxPart is the greatest size of a part, and of an object put in one piece,

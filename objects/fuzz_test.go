@@ -77,7 +77,7 @@ func FuzzPlan(f *testing.F) {
 		if err != nil || length > 1<<30 {
 			return
 		}
-		p, err := s.planRead(t.Context(), []catalog.Extent{{Data: hallig.ID{1}, First: first, Count: count, Length: length, Last: true, Pool: 1}}, [32]byte{}, hallig.ID{2}, offset, n)
+		p, err := s.planRead(t.Context(), []catalog.Extent{{Data: hallig.ID{1}, First: first, Count: count, Length: length, Last: true, Pool: 1}}, opening{bucket: hallig.ID{2}}, offset, n)
 		if err != nil {
 			return
 		}

@@ -60,7 +60,11 @@ func (s *Store) planGet(ctx context.Context, r *GetRequest) (*plan, error) {
 	if total != v.Size {
 		return nil, fmt.Errorf("extents of %d bytes for an object of %d: %w", total, v.Size, hallig.ErrCorrupt)
 	}
-	return s.planRead(ctx, v.Extents, key, v.Bucket, r.Offset, length)
+	sealer, err := s.sealer(b)
+	if err != nil {
+		return nil, err
+	}
+	return s.planRead(ctx, v.Extents, opening{key, v.Bucket, sealer.Voucher()}, r.Offset, length)
 }
 
 // stream starts to read a plan. It holds the memory until it is closed.

@@ -30,6 +30,19 @@ func (s *Store) sealer(b *Bucket) (*seal.Bucket, error) {
 	return opened, nil
 }
 
+// voucher returns what vouches for stripes under a customer's key; nil for others.
+func (s *Store) voucher(b *Bucket, customer bool) (*seal.Voucher, error) {
+	if !customer {
+		return nil, nil
+	}
+	sealer, err := s.sealer(b)
+	if err != nil {
+		return nil, err
+	}
+	v := sealer.Voucher()
+	return &v, nil
+}
+
 // wrapping says what a data key goes under.
 func wrapping(e *catalog.Encryption, customer []byte) (seal.Wrapping, error) {
 	if len(customer) > 0 {

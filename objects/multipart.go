@@ -84,7 +84,11 @@ func (s *Store) putPart(ctx context.Context, r PutPartRequest, g *grant) (catalo
 	if err != nil {
 		return catalog.Part{}, err
 	}
-	w, sums, err := s.write(ctx, source{bucket: b, key: key, body: r.Body, size: r.Size, limit: MaxPart, sum: algorithm, grant: g})
+	voucher, err := s.voucher(b, len(u.Encryption.CustomerCheck) > 0)
+	if err != nil {
+		return catalog.Part{}, err
+	}
+	w, sums, err := s.write(ctx, source{bucket: b, key: key, body: r.Body, size: r.Size, limit: MaxPart, sum: algorithm, grant: g, voucher: voucher})
 	if err != nil {
 		return catalog.Part{}, err
 	}

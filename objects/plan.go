@@ -48,9 +48,17 @@ type extent struct {
 	body *seal.Body
 }
 
+// An opening is what it takes to open a version's stripes and to know them for
+// its own.
+type opening struct {
+	data    seal.DataKey
+	bucket  hallig.BucketID
+	voucher seal.Voucher
+}
+
 // planRead finds the pools and derives the keys of what [offset, offset+length)
 // of the extents touches.
-func (s *Store) planRead(ctx context.Context, extents []catalog.Extent, key seal.DataKey, bucket hallig.BucketID, offset, length int64) (*plan, error) {
+func (s *Store) planRead(ctx context.Context, extents []catalog.Extent, key opening, offset, length int64) (*plan, error) {
 	p := &plan{length: length}
 	at := int64(0)
 	for _, e := range extents {
@@ -69,11 +77,11 @@ func (s *Store) planRead(ctx context.Context, extents []catalog.Extent, key seal
 		if left := e.Length - int64(max(e.Count, 1)-1)*pool.StripeSize(); e.Count == 0 || left <= 0 || left > pool.StripeSize() {
 			return nil, fmt.Errorf("extent of %d bytes in %d stripes of %d: %w", e.Length, e.Count, pool.StripeSize(), hallig.ErrCorrupt)
 		}
-		body, err := seal.NewBody(key, s.config.Mesh, bucket, e.Data)
+		body, err := seal.NewBody(key.data, s.config.Mesh, key.bucket, e.Data)
 		if err != nil {
 			return nil, err
 		}
-		p.extents = append(p.extents, extent{e, pool, body})
+		p.extents = append(p.extents, extent{e, pool, body.Trusting(key.voucher)})
 	}
 	return p, nil
 }

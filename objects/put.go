@@ -41,9 +41,13 @@ func (s *Store) putObject(ctx context.Context, r PutRequest, g *grant) (catalog.
 	if k.sealed, err = s.wrapKey(b, &k.encryption, r.CustomerKey, key); err != nil {
 		return catalog.Version{}, err
 	}
+	voucher, err := s.voucher(b, len(r.CustomerKey) > 0)
+	if err != nil {
+		return catalog.Version{}, err
+	}
 	w, sums, err := s.write(ctx, source{
 		bucket: b, key: key, body: r.Body, size: r.Size, limit: MaxPart,
-		sum: r.Attributes.Checksum.Algorithm, grant: g,
+		sum: r.Attributes.Checksum.Algorithm, grant: g, voucher: voucher,
 	})
 	if err != nil {
 		return catalog.Version{}, err

@@ -133,7 +133,12 @@ func (w *writer) stripe(ctx context.Context, k *cut, first, n int, last bool) er
 	for i := range hashes {
 		hashes[i] = seal.HashShard(shards[i])
 	}
-	if header.Vouch, err = at.body.Vouch(seal.StripeOf(header), hashes); err != nil {
+	if w.voucher != nil {
+		header.Vouch, err = w.voucher.Vouch(seal.StripeOf(header), at.body.Commitment(), hashes)
+	} else {
+		header.Vouch, err = at.body.Vouch(seal.StripeOf(header), hashes)
+	}
+	if err != nil {
 		return err
 	}
 	if err := w.spread(ctx, k, header, shards); err != nil {

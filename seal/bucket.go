@@ -22,9 +22,10 @@ const (
 // A Bucket holds a bucket's opened key. It is safe for concurrent use and stays
 // usable while the keyring that it came from is unlocked.
 type Bucket struct {
-	ring *Keyring
-	id   hallig.BucketID
-	key  [32]byte
+	ring    *Keyring
+	id      hallig.BucketID
+	key     [32]byte
+	voucher Voucher
 }
 
 // Format hides the key.
@@ -59,7 +60,11 @@ func (k *Keyring) Bucket(bucket hallig.BucketID, wrapped []byte) (*Bucket, error
 	if len(key) != 32 {
 		return nil, fmt.Errorf("open the key of bucket %s: %d bytes: %w", bucket, len(key), hallig.ErrCorrupt)
 	}
-	return &Bucket{ring: k, id: bucket, key: [32]byte(key)}, nil
+	b := &Bucket{ring: k, id: bucket, key: [32]byte(key)}
+	if b.voucher, err = newVoucher(key, k.mesh, bucket); err != nil {
+		return nil, fmt.Errorf("open the key of bucket %s: %w", bucket, err)
+	}
+	return b, nil
 }
 
 // RewrapBucket is Rewrap for a bucket's key.

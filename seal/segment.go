@@ -81,6 +81,7 @@ type Body struct {
 	aead       cipher.AEAD
 	commitment [32]byte
 	vouchKey   [32]byte
+	voucher    *Voucher // also trusted; nil: none
 	data       hallig.DataID
 	aad        [len(segmentLabel) + 48]byte
 }

@@ -278,7 +278,8 @@ func TestNothingIsPrinted(t *testing.T) {
 
 // FuzzOpen: nothing that was not sealed opens, and nothing panics.
 func FuzzOpen(f *testing.F) {
-	b := body(f, testKey, testMesh, testBucket, testData)
+	v := voucher(f, 5, testBucket)
+	b := body(f, testKey, testMesh, testBucket, testData).Trusting(v)
 	f.Add(b.Seal(nil, []byte("x"), 0, true), uint64(1), true)
 	f.Add([]byte{}, uint64(0), false)
 	f.Fuzz(func(t *testing.T, sealed []byte, segment uint64, last bool) {
@@ -287,6 +288,9 @@ func FuzzOpen(f *testing.F) {
 		}
 		if _, err := b.CheckVouch(stripe(2, 1), sealed); err == nil {
 			t.Fatalf("forged a vouch %x", sealed)
+		}
+		if _, _, err := v.CheckVouch(stripe(2, 1), sealed); err == nil {
+			t.Fatalf("forged a bucket's vouch %x", sealed)
 		}
 	})
 }
