@@ -82,7 +82,7 @@ type Config struct {
 	Now func() time.Time
 
 	// Hooks that switch protections off, for negative controls in tests.
-	noVerify, noFence, hasty bool
+	noVerify, noFence, hasty, credulous bool
 }
 
 // Defaults.

@@ -17,8 +17,8 @@ import (
 // that follows from the drives is true of old data only once it was
 // re-encoded. The zero value knows nothing.
 //
-// A write that was under way when the topology changed, and the parts of open
-// uploads, follow with a later pass.
+// A write that was under way when the topology changed follows with a later
+// pass.
 type Kept struct {
 	// Revision of the topology under which a whole pass of re-encoding left no
 	// version in a pool that does not keep its bucket's promise; 0 when drives

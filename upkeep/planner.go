@@ -13,7 +13,7 @@ import (
 	"github.com/hallig-cloud/hallig/placement"
 )
 
-// A planner decides where versions belong, under one topology at a time.
+// A planner decides where versions and parts belong, under one topology at a time.
 type planner struct {
 	u       *Upkeep
 	t       *placement.Topology
@@ -30,15 +30,15 @@ func (p *planner) look() {
 	}
 }
 
-// takes reports whether the drives that the version's new stripes need are
+// takes reports whether the drives that the holder's new stripes need are
 // there now: as many of each row as a write must reach. It is cheap, and spares
 // a try that would write most shards and take them back.
-func (p *planner) takes(v *catalog.Version, to []*placement.Pool) bool {
+func (p *planner) takes(h *holder, to []*placement.Pool) bool {
 	for i, pool := range to {
 		if pool == nil {
 			continue
 		}
-		e := &v.Extents[i]
+		e := &h.extents()[i]
 		for n := int64(0); n*pool.StripeSize() < e.Length; n++ {
 			there := 0
 			for _, id := range p.rows.row(pool, pool.Group(e.Data, e.First+uint32(n))) {
@@ -87,28 +87,34 @@ func (u *Upkeep) eachBucket(ctx context.Context, f func(objects.Bucket) error) e
 	}
 }
 
-// plan returns for each extent of the version the pool that it should move to,
+// promise returns what a bucket's data must survive, and whether somebody said
+// so.
+func (p *planner) promise(b *objects.Bucket) (survive hallig.Survive, explicit bool) {
+	if survive = cmp.Or(b.Survive, p.u.config.Survive); survive != "" {
+		return survive, true
+	}
+	return placement.Default(p.t), false
+}
+
+// plan returns for each extent of the holder the pool that it should move to,
 // nil where it may stay; nil if all may.
-func (p *planner) plan(ctx context.Context, v *catalog.Version) ([]*placement.Pool, error) {
-	b, ok := p.buckets[v.Bucket]
+func (p *planner) plan(ctx context.Context, h *holder) ([]*placement.Pool, error) {
+	b, ok := p.buckets[h.bucket()]
 	if !ok {
 		return nil, nil
 	}
-	survive := cmp.Or(b.Survive, p.u.config.Survive)
-	explicit := survive != ""
-	if !explicit {
-		survive = placement.Default(p.t)
-	}
+	survive, explicit := p.promise(&b)
+	extents := h.extents()
 	var out []*placement.Pool
-	for i := range v.Extents {
-		e := &v.Extents[i]
+	for i := range extents {
+		e := &extents[i]
 		to, err := p.better(ctx, e, survive, explicit)
 		if err != nil {
 			return nil, err
 		}
 		if to != nil && e.First == 0 {
 			if out == nil {
-				out = make([]*placement.Pool, len(v.Extents))
+				out = make([]*placement.Pool, len(extents))
 			}
 			out[i] = to
 		}
@@ -177,12 +183,12 @@ func (p *planner) holes(pool *placement.Pool) bool {
 
 // short reports whether some extent that should move lies in a pool that does
 // not keep the promise of the one it should move to.
-func (p *planner) short(ctx context.Context, v *catalog.Version, to []*placement.Pool) (bool, error) {
+func (p *planner) short(ctx context.Context, h *holder, to []*placement.Pool) (bool, error) {
 	for i, pool := range to {
 		if pool == nil {
 			continue
 		}
-		from, err := p.u.pool(ctx, v.Extents[i].Pool)
+		from, err := p.u.pool(ctx, h.extents()[i].Pool)
 		if err != nil {
 			return false, err
 		}

@@ -1,6 +1,7 @@
 package upkeep
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,33 +15,63 @@ import (
 	"github.com/hallig-cloud/hallig/shard"
 )
 
+// A custody is what is known of the keys of what is re-encoded.
+type custody struct {
+	bucket  hallig.BucketID
+	voucher seal.Voucher
+	key     seal.DataKey
+	blind   bool // key is not known: it is under a customer's
+}
+
+// custodyOf opens a holder's data key, unless it is under a customer's.
+func (u *Upkeep) custodyOf(p *planner, h *holder) (custody, error) {
+	b := p.buckets[h.bucket()]
+	keys, err := u.config.Keys.Bucket(b.ID, b.Key)
+	if err != nil {
+		return custody{}, err
+	}
+	c := custody{bucket: b.ID, voucher: keys.Voucher()}
+	sealed, context := h.key()
+	if c.blind = sealed.Under == ""; !c.blind {
+		c.key, err = keys.UnwrapData(sealed, seal.Wrapping{Context: context})
+	}
+	return c, err
+}
+
 // A recoder reads the sealed segments of one extent in order and writes them as
-// stripes of another pool. It holds one stripe of each.
+// stripes of another pool. It holds one stripe of each. The segments themselves
+// never change: a segment is sealed for its number within the data id, whatever
+// stripe it lies in.
 type recoder struct {
-	u       *Upkeep
-	from    *placement.Pool
-	old     *catalog.Extent
-	body    *seal.Body
-	to      *placement.Pool
-	next    *catalog.Extent
-	buffer  []byte // sealed bytes not yet written
-	plain   []byte // scratch
-	segment uint64 // of the next sealed segment to be checked
-	total   uint64 // segments of the extent
-	stripe  uint32 // next one to be written
+	u    *Upkeep
+	from *placement.Pool
+	old  *catalog.Extent
+	custody
+	body       *seal.Body // nil: blind
+	commitment *[32]byte  // of the stripes read so far, when blind
+	to         *placement.Pool
+	next       *catalog.Extent
+	buffer     []byte // sealed bytes not yet written
+	plain      []byte // scratch
+	segment    uint64 // of the next sealed segment to be checked
+	total      uint64 // segments of the extent
+	stripe     uint32 // next one to be written
 }
 
 // recode copies an extent into another pool.
-func (u *Upkeep) recode(ctx context.Context, old, next *catalog.Extent, to *placement.Pool, bucket hallig.BucketID, key seal.DataKey) error {
+func (u *Upkeep) recode(ctx context.Context, old, next *catalog.Extent, to *placement.Pool, c custody) error {
 	from, err := u.pool(ctx, old.Pool)
 	if err != nil {
 		return err
 	}
-	body, err := seal.NewBody(key, u.config.Mesh, bucket, old.Data)
-	if err != nil {
-		return err
+	var body *seal.Body
+	if !c.blind {
+		if body, err = seal.NewBody(c.key, u.config.Mesh, c.bucket, old.Data); err != nil {
+			return err
+		}
+		body = body.Trusting(c.voucher)
 	}
-	r := &recoder{u: u, from: from, old: old, body: body, to: to, next: next,
+	r := &recoder{u: u, from: from, old: old, custody: c, body: body, to: to, next: next,
 		total: uint64((old.Length + seal.SegmentSize - 1) / seal.SegmentSize)}
 	full := int(to.StripeSize() / seal.SegmentSize * seal.SealedSegment)
 	for n := range old.Count {
@@ -67,7 +98,8 @@ func (u *Upkeep) recode(ctx context.Context, old, next *catalog.Extent, to *plac
 	return nil
 }
 
-// read returns the sealed bytes of one stripe, each segment of which opens.
+// read returns the sealed bytes of one stripe: segments that open, or, when
+// blind, that are what was written.
 func (r *recoder) read(ctx context.Context, n uint32) ([]byte, error) {
 	id := stripeID{r.old.Data, r.old.First + n, r.old.Generation}
 	t := r.u.config.Drives.Topology()
@@ -83,7 +115,7 @@ func (r *recoder) read(ctx context.Context, n uint32) ([]byte, error) {
 	for i, p := range m.pieces {
 		shards[i], header = p.body, p.header
 	}
-	if _, err := r.body.CheckVouch(seal.StripeOf(header), header.Vouch); err != nil {
+	if err := r.vouched(ctx, m, header); err != nil {
 		return nil, err
 	}
 	code, err := r.u.codes.Get(m.layout.K, m.layout.M)
@@ -101,7 +133,73 @@ func (r *recoder) read(ctx context.Context, n uint32) ([]byte, error) {
 	for i := range data {
 		out = append(out, shards[i]...)
 	}
+	if want := seal.SealedLength(min(r.from.StripeSize(), r.old.Length-int64(n)*r.from.StripeSize())); int64(len(out)) != want {
+		return nil, fmt.Errorf("the stripe has %d sealed bytes, want %d: %w", len(out), want, hallig.ErrCorrupt)
+	}
+	if r.body == nil {
+		r.segment += uint64((len(out) + seal.SealedSegment - 1) / seal.SealedSegment)
+		return out, nil
+	}
 	return out, r.check(out)
+}
+
+// vouched checks that the shards that were read are the stripe as a gateway
+// wrote it.
+func (r *recoder) vouched(ctx context.Context, m *mending, h shard.Header) error {
+	s := seal.StripeOf(h)
+	if r.body != nil {
+		_, err := r.body.CheckVouch(s, h.Vouch)
+		return err
+	}
+	_, commitment, err := r.voucher.CheckVouch(s, h.Vouch)
+	if errors.Is(err, hallig.ErrKeyUnknown) {
+		// Written before buckets vouched. Nothing that is left says otherwise, or
+		// it is not touched: what was wrong then is all that there was.
+		if err = m.undisputed(ctx, h); err == nil {
+			commitment, err = seal.VouchCommitment(s, h.Vouch)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if r.commitment == nil {
+		r.commitment = &commitment
+	}
+	if *r.commitment != commitment {
+		return fmt.Errorf("stripes of data %s are under different keys: %w", s.Data, hallig.ErrCorrupt)
+	}
+	return nil
+}
+
+// undisputed asks every drive for every shard of the stripe: all that there are
+// must carry the same vouch. A drive that is away, and not declared lost, may
+// hold one, and is waited for.
+func (m *mending) undisputed(ctx context.Context, h shard.Header) error {
+	if m.u.config.credulous {
+		return nil
+	}
+	for _, d := range m.t.Drives {
+		drive := m.u.readable(d.ID)
+		if drive == nil {
+			if d.State == placement.DriveLost {
+				continue
+			}
+			return fmt.Errorf("drive %s may hold a shard of a stripe under a customer's key: %w", d.ID, errAway)
+		}
+		for i := range m.row {
+			x, err := drive.Stat(ctx, m.shard(i))
+			switch {
+			case errors.Is(err, hallig.ErrNotFound), errors.Is(err, hallig.ErrCorrupt):
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil:
+				return fmt.Errorf("ask drive %s for shard %d: %w: %s", d.ID, i, errAway, err.Error())
+			case !bytes.Equal(x.Vouch, h.Vouch) || seal.StripeOf(x) != seal.StripeOf(h):
+				return fmt.Errorf("shard %s on drive %s: %w", m.shard(i), d.ID, errDisputed)
+			}
+		}
+	}
+	return nil
 }
 
 // check opens every segment: what does not open is never written anew.
@@ -148,7 +246,12 @@ func (r *recoder) write(ctx context.Context, sealed []byte) error {
 	for i := range hashes {
 		hashes[i] = seal.HashShard(shards[i])
 	}
-	if h.Vouch, err = r.body.Vouch(seal.StripeOf(h), hashes); err != nil {
+	if r.body != nil {
+		h.Vouch, err = r.body.Vouch(seal.StripeOf(h), hashes)
+	} else {
+		h.Vouch, err = r.voucher.Vouch(seal.StripeOf(h), *r.commitment, hashes)
+	}
+	if err != nil {
 		return err
 	}
 	r.stripe++

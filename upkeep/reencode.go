@@ -11,15 +11,14 @@ import (
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/placement"
-	"github.com/hallig-cloud/hallig/seal"
 )
 
 // Reencoded is what Reencode did.
 type Reencoded struct {
-	Versions int64 // looked at
+	Versions int64 // looked at; here and below parts of open uploads count as versions
 	Moved    int64 // versions re-encoded
 	Bytes    int64 // plaintext of those
-	Held     int64 // versions that should be and cannot: under a customer's key
+	Held     int64 // versions that should be and cannot: see errDisputed
 	Waiting  int64 // versions whose new pool has drives that are away: they wait until these are back or lost
 	Failed   int64
 	Short    int64 // of those that did not move: their pool does not keep the promise
@@ -38,14 +37,23 @@ func (u *Upkeep) force(data hallig.DataID) {
 	u.kick(taskReencode)
 }
 
-// Reencode moves every version whose pool is no longer what its bucket's
-// promise and the topology ask for into the pool that is: its stripes are read,
-// opened, coded anew under the next generation, and the catalog is changed if
-// the version is still as it was read. The old stripes become garbage. Versions
-// under a customer's key cannot be: their stripes' vouches need it. Nothing is
-// written for a version whose new pool lacks drives just now: when they are
-// back or declared lost, Run makes another pass. A topology that changes while
-// a pass is under way counts from the next version on.
+// reencodePage is how many versions and parts are read at once.
+const reencodePage = 200
+
+// errDisputed says that drives contradict each other about a stripe whose vouch
+// cannot be checked: it was written under a customer's key before buckets vouched
+// for such stripes.
+var errDisputed = errors.New("drives contradict each other about a stripe under a customer's key, and only that key tells who is right")
+
+// Reencode moves every version, and every part of an open upload, whose pool is
+// no longer what its bucket's promise and the topology ask for into the pool
+// that is: its stripes are read, opened, coded anew under the next generation,
+// and the catalog is changed if the version or part is still as it was read. The
+// old stripes become garbage. What is under a customer's key is moved without
+// being opened: its sealed segments stay as they are, and its bucket vouches for
+// them. Nothing is written for a version whose new pool lacks drives just now:
+// when they are back or declared lost, Run makes another pass. A topology that
+// changes while a pass is under way counts from the next version on.
 func (u *Upkeep) Reencode(ctx context.Context) (Reencoded, error) {
 	u.reencodeMu.Lock()
 	defer u.reencodeMu.Unlock()
@@ -63,23 +71,24 @@ func (u *Upkeep) Reencode(ctx context.Context) (Reencoded, error) {
 	}
 	var cursor []byte
 	for {
-		found, next, err := u.config.Catalog.Walk(ctx, cursor, 200)
+		found, next, err := u.config.Catalog.Walk(ctx, cursor, reencodePage)
 		if err != nil {
 			return r, fmt.Errorf("walk the catalog: %w", err)
 		}
 		for _, f := range found {
-			if f.Version == nil {
-				continue // parts follow when they are a version
+			h := holderOf(f)
+			if h == nil {
+				continue
 			}
 			r.Versions++
 			p.look()
-			if err := u.reencodeIfNeeded(ctx, p, f.Version, &r); err != nil {
+			if err := u.reencodeIfNeeded(ctx, p, h, &r); err != nil {
 				return r, err
 			}
 		}
 		w.edit(func(t *Task) {
 			t.Done = r.Versions
-			t.Detail = fmt.Sprintf("%d versions moved (%d bytes), %d failed, %d wait for drives, %d held back under customers' keys", r.Moved, r.Bytes, r.Failed, r.Waiting, r.Held)
+			t.Detail = fmt.Sprintf("%d versions and parts moved (%d bytes), %d failed, %d wait for drives, %d held back because drives contradict each other", r.Moved, r.Bytes, r.Failed, r.Waiting, r.Held)
 		})
 		if next == nil {
 			w.edit(func(t *Task) {
@@ -96,12 +105,12 @@ func (u *Upkeep) Reencode(ctx context.Context) (Reencoded, error) {
 	}
 }
 
-func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, v *catalog.Version, r *Reencoded) error {
-	to, err := p.plan(ctx, v)
+func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, h *holder, r *Reencoded) error {
+	to, err := p.plan(ctx, h)
 	if err != nil || to == nil {
 		return err
 	}
-	short, err := p.short(ctx, v, to)
+	short, err := p.short(ctx, h, to)
 	if err != nil {
 		return err
 	}
@@ -111,32 +120,34 @@ func (u *Upkeep) reencodeIfNeeded(ctx context.Context, p *planner, v *catalog.Ve
 			r.Short++
 		}
 	}()
-	if v.Encryption.CustomerCheck != nil {
-		r.Held++
-		return nil
-	}
-	if !p.takes(v, to) && !u.config.hasty {
+	if !p.takes(h, to) && !u.config.hasty {
 		r.Waiting++
 		return nil
 	}
-	switch err := u.reencode(ctx, p, v, to); {
+	switch err := u.reencode(ctx, p, h, to); {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, errAway): // they went meanwhile
 		r.Waiting++
-		u.config.Logger.Debug("a re-encoding waits for drives", "bucket", v.Bucket, "version", v.ID(), "err", err)
+		u.config.Logger.Debug("a re-encoding waits for drives", "version", h.String(), "err", err)
+	case errors.Is(err, errDisputed):
+		r.Held++
+		u.config.Logger.Error("a version cannot be re-encoded; it stays in its pool", "version", h.String(), "err", err)
 	case errors.Is(err, hallig.ErrConflict):
-		u.kick(taskReencode) // the version changed meanwhile: the next pass looks again
+		u.kick(taskReencode) // it changed meanwhile: the next pass looks again
 	case errors.Is(err, hallig.ErrNotFound):
-		if _, err := u.config.Catalog.Head(ctx, v.Bucket, v.Key, v.ID()); errors.Is(err, hallig.ErrNotFound) {
+		if _, err := h.again(ctx, u.config.Catalog); errors.Is(err, hallig.ErrNotFound) {
 			short = false // it went meanwhile
+		}
+		if h.part != nil {
+			u.kick(taskReencode) // it may be a version now, where this pass has been already
 		}
 	case err != nil:
 		r.Failed++
-		u.config.Logger.Warn("a version could not be re-encoded; it stays in its pool", "bucket", v.Bucket, "version", v.ID(), "err", err)
+		u.config.Logger.Warn("a version could not be re-encoded; it stays in its pool", "version", h.String(), "err", err)
 	default:
 		r.Moved++
-		r.Bytes += v.Size
+		r.Bytes += h.size()
 	}
 	return nil
 }
@@ -149,37 +160,35 @@ type reencoding struct {
 	Key     string            `cbor:"3,keyasint"`
 	Version catalog.VersionID `cbor:"4,keyasint"`
 	Extents []catalog.Extent  `cbor:"5,keyasint"` // the new ones
+	Upload  hallig.UploadID   `cbor:"6,keyasint,omitzero"`
+	Part    int               `cbor:"7,keyasint,omitempty"` // of the upload, instead of a version
 }
 
 const reencodePrefix = taskPrefix + "re-encode/"
 
-// reencode moves a version's extents to the pools given.
-func (u *Upkeep) reencode(ctx context.Context, p *planner, v *catalog.Version, to []*placement.Pool) error {
-	b := p.buckets[v.Bucket]
-	keys, err := u.config.Keys.Bucket(b.ID, b.Key)
-	if err != nil {
-		return err
-	}
-	key, err := keys.UnwrapData(v.DataKey, seal.Wrapping{Context: v.Encryption.Context})
+// reencode moves a holder's extents to the pools given.
+func (u *Upkeep) reencode(ctx context.Context, p *planner, h *holder, to []*placement.Pool) error {
+	c, err := u.custodyOf(p, h)
 	if err != nil {
 		return err
 	}
 	// What was walked over may be old: this is what is replaced.
-	now, err := u.config.Catalog.Head(ctx, v.Bucket, v.Key, v.ID())
+	now, err := h.again(ctx, u.config.Catalog)
 	if err != nil {
 		return err
 	}
-	if now.Edit != v.Edit {
-		return fmt.Errorf("the version changed: %w", hallig.ErrConflict)
+	next := slices.Clone(now.extents())
+	r := reencoding{Session: u.config.Session, Bucket: now.bucket()}
+	if now.version != nil {
+		r.Key, r.Version = now.version.Key, now.version.ID()
+	} else {
+		r.Key, r.Upload, r.Part = now.upload.Key, now.upload.ID, now.part.Number
 	}
-	next := now
-	next.Extents = slices.Clone(now.Extents)
-	r := reencoding{Session: u.config.Session, Bucket: v.Bucket, Key: v.Key, Version: v.ID()}
 	for i, pool := range to {
 		if pool == nil {
 			continue
 		}
-		e := &next.Extents[i]
+		e := &next[i]
 		if e.Generation == 1<<16-1 {
 			return fmt.Errorf("data %s has used up its generations: %w", e.Data, hallig.ErrUnsupported)
 		}
@@ -198,12 +207,12 @@ func (u *Upkeep) reencode(ctx context.Context, p *planner, v *catalog.Version, t
 		if pool == nil {
 			continue
 		}
-		if err = u.recode(ctx, &now.Extents[i], &next.Extents[i], pool, v.Bucket, key); err != nil {
+		if err = u.recode(ctx, &now.extents()[i], &next[i], pool, c); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		err = u.commitExtents(ctx, &next)
+		err = u.commitExtents(ctx, now, next)
 	}
 	if err == nil || !errors.Is(err, hallig.ErrUnavailable) {
 		return errors.Join(err, u.endReencoding(context.WithoutCancel(ctx), name, r, err != nil))
@@ -237,25 +246,14 @@ func (u *Upkeep) saveReencoding(ctx context.Context, name string, r reencoding) 
 	return nil
 }
 
-// commitExtents makes the new extents count.
-func (u *Upkeep) commitExtents(ctx context.Context, v *catalog.Version) error {
-	usage, err := u.config.Catalog.Usage(ctx, v.Bucket)
-	if err != nil {
+// commitExtents makes the re-encoded extents count.
+func (u *Upkeep) commitExtents(ctx context.Context, h *holder, extents []catalog.Extent) error {
+	if err := u.move(ctx, h, extents); err != nil {
 		return err
-	}
-	results, err := u.config.Catalog.Commit(ctx, catalog.Request{
-		ID: hallig.NewID(), Session: u.config.Session, Bucket: v.Bucket, Epoch: usage.Epoch,
-		Ops: []catalog.Op{catalog.Update{Version: *v}},
-	})
-	if err != nil {
-		return fmt.Errorf("commit re-encoded extents: %w", err)
-	}
-	if err := results[0].Err; err != nil {
-		return fmt.Errorf("commit re-encoded extents: %w", err)
 	}
 	generation := map[hallig.DataID]uint16{}
 	u.mu.Lock()
-	for _, e := range v.Extents {
+	for _, e := range extents {
 		generation[e.Data] = e.Generation
 		delete(u.forced, e.Data)
 		delete(u.tried, e.Data)
@@ -310,7 +308,7 @@ func (u *Upkeep) resumeReencodings(ctx context.Context) error {
 					return err
 				}
 			}
-			used, err := u.committed(ctx, r)
+			used, err := u.refers(ctx, &r)
 			if err != nil {
 				return err
 			}
@@ -327,23 +325,4 @@ func (u *Upkeep) resumeReencodings(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// committed reports whether the catalog refers to what a re-encoding wrote.
-func (u *Upkeep) committed(ctx context.Context, r reencoding) (bool, error) {
-	for _, id := range []catalog.VersionID{r.Version, catalog.CurrentVersion} {
-		v, err := u.config.Catalog.Head(ctx, r.Bucket, r.Key, id)
-		if errors.Is(err, hallig.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		for _, e := range r.Extents {
-			if slices.ContainsFunc(v.Extents, func(x catalog.Extent) bool { return x.Data == e.Data && x.Generation == e.Generation }) {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
 }

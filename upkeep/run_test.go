@@ -231,32 +231,6 @@ func TestWrongShardIsReplaced(t *testing.T) {
 	}
 }
 
-// TestCustomerKey: what lies under a customer's key cannot be re-encoded, and
-// is counted; copies of it are repaired all the same.
-func TestCustomerKey(t *testing.T) {
-	w := newWorld(t, 6, nil, nil)
-	key := bytes.Repeat([]byte{3}, 32)
-	if _, err := w.Store.Put(t.Context(), objects.PutRequest{Bucket: "b", Key: "c", Body: bytes.NewReader(make([]byte, 300_000)), Size: 300_000, CustomerKey: key}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Store.Put(t.Context(), objects.PutRequest{Bucket: "b", Key: "s", Body: bytes.NewReader(make([]byte, 30)), Size: 30, CustomerKey: key}); err != nil {
-		t.Fatal(err)
-	}
-	w.lose(w.Drives.IDs()[0], placement.DriveLost)
-	w.compare()
-	w.repair()
-	r, err := w.u.Reencode(t.Context())
-	if err != nil || r.Held != 1 || r.Moved != 0 {
-		t.Fatalf("%+v %v", r, err)
-	}
-	if c := w.compare(); c.Missing > 0 || c.Unplaced != 1 {
-		t.Fatalf("%v", c)
-	}
-	if w.u.Settled() == w.Drives.Topology().Revision {
-		t.Error("that is not settled")
-	}
-}
-
 // TestStatus: tasks say how far they are.
 func TestStatus(t *testing.T) {
 	w := newWorld(t, 4, nil, nil)

@@ -122,6 +122,7 @@ func (u *Upkeep) Run(ctx context.Context) error {
 		g.Go(func() error { return u.repairs(ctx) })
 	}
 	g.Go(func() error { return u.scrubAll(ctx) })
+	g.Go(func() error { return u.chase(ctx) })
 	g.Go(func() error {
 		return u.repeat(ctx, taskCompare, "extents", u.config.CompareEvery, settleIn, func(ctx context.Context) error {
 			if err := u.resumeReencodings(ctx); err != nil {

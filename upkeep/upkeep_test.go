@@ -27,6 +27,7 @@ type disk struct {
 	mu     sync.Mutex
 	hidden map[shard.ID]bool
 	lies   map[shard.ID]bool
+	forged *forged // what it says of this shard is made up
 }
 
 func (d *disk) hide(id shard.ID) { d.mu.Lock(); defer d.mu.Unlock(); d.hidden[id] = true }
@@ -35,6 +36,15 @@ func (d *disk) is(m map[shard.ID]bool, id shard.ID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return m[id]
+}
+
+func (d *disk) forgery(id shard.ID) *forged {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.forged == nil || d.forged.header.ID != id {
+		return nil
+	}
+	return d.forged
 }
 
 func (d *disk) Put(ctx context.Context, h shard.Header, body []byte) error {
@@ -51,6 +61,13 @@ func (d *disk) Get(ctx context.Context, id shard.ID, off, n int64, dst []byte) (
 	if d.is(d.hidden, id) {
 		return shard.Header{}, dst, fmt.Errorf("hidden: %w", hallig.ErrNotFound)
 	}
+	if f := d.forgery(id); f != nil {
+		end := int64(len(f.body))
+		if n >= 0 {
+			end = min(end, off+n)
+		}
+		return f.header, append(dst, f.body[off:end]...), nil
+	}
 	h, b, err := d.Store.Get(ctx, id, off, n, dst)
 	if err == nil && d.is(d.lies, id) {
 		b = bytes.Clone(b)
@@ -62,6 +79,9 @@ func (d *disk) Get(ctx context.Context, id shard.ID, off, n int64, dst []byte) (
 func (d *disk) Stat(ctx context.Context, id shard.ID) (shard.Header, error) {
 	if d.is(d.hidden, id) {
 		return shard.Header{}, fmt.Errorf("hidden: %w", hallig.ErrNotFound)
+	}
+	if f := d.forgery(id); f != nil {
+		return f.header, nil
 	}
 	return d.Store.Stat(ctx, id)
 }

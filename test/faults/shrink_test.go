@@ -2,6 +2,8 @@ package faults
 
 import (
 	"bytes"
+	"crypto/md5" //nolint:gosec // S3 names customer keys by it
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +27,32 @@ type shrinking struct {
 	s3     *s3.Client
 	bodies map[string]value
 	seed   uint64
+	open   []opened
+}
+
+// An opened is an upload that stays open while drives come and go.
+type opened struct {
+	key, id string
+	under   customer
+	parts   []types.CompletedPart
+	body    value
+}
+
+// A customer holds the key of objects under SSE-C; the zero value has none.
+type customer struct{ algorithm, key, sum *string }
+
+func newCustomer(seed byte) customer {
+	key := bytes.Repeat([]byte{seed}, 32)
+	sum := md5.Sum(key) //nolint:gosec // S3 names customer keys by it
+	return customer{aws.String("AES256"), aws.String(base64.StdEncoding.EncodeToString(key)), aws.String(base64.StdEncoding.EncodeToString(sum[:]))}
+}
+
+// keyOf says which keys are under a customer's key.
+func keyOf(key string) customer {
+	if strings.Contains(key, "-ssec") {
+		return newCustomer(7)
+	}
+	return customer{}
 }
 
 func newShrinking(t *testing.T, drives int) *shrinking {
@@ -36,8 +64,8 @@ func newShrinking(t *testing.T, drives int) *shrinking {
 	return x
 }
 
-// fill stores objects of every kind: small, large, of several stripes, and
-// uploaded in parts.
+// fill stores objects of every kind: small, large, of several stripes, uploaded
+// in parts, and those under a customer's key; and leaves uploads open.
 func (x *shrinking) fill(prefix string) {
 	x.t.Helper()
 	for i := range 60 {
@@ -45,9 +73,24 @@ func (x *shrinking) fill(prefix string) {
 		if i == 59 {
 			size = 9<<20 + 1
 		}
-		x.put(fmt.Sprintf("%s-%02d", prefix, i), size)
+		key := fmt.Sprintf("%s-%02d", prefix, i)
+		if i%5 == 0 {
+			key += "-ssec"
+		}
+		x.put(key, size)
 	}
-	x.multipart(prefix + "-parts")
+	x.complete(x.begin(prefix + "-parts"))
+	x.complete(x.begin(prefix + "-parts-ssec"))
+	x.open = append(x.open, x.begin(prefix+"-open"), x.begin(prefix+"-open-ssec"))
+}
+
+// finish completes the uploads that were left open; check then reads them.
+func (x *shrinking) finish() {
+	x.t.Helper()
+	for _, up := range x.open {
+		x.complete(up)
+	}
+	x.open = nil
 }
 
 func (x *shrinking) next(size int) value {
@@ -58,43 +101,56 @@ func (x *shrinking) next(size int) value {
 func (x *shrinking) put(key string, size int) {
 	x.t.Helper()
 	v := x.next(size)
-	_, err := x.s3.PutObject(x.t.Context(), &s3.PutObjectInput{Bucket: aws.String("drives"), Key: aws.String(key), Body: bytes.NewReader(v.bytes())})
+	k := keyOf(key)
+	_, err := x.s3.PutObject(x.t.Context(), &s3.PutObjectInput{Bucket: aws.String("drives"), Key: aws.String(key), Body: bytes.NewReader(v.bytes()),
+		SSECustomerAlgorithm: k.algorithm, SSECustomerKey: k.key, SSECustomerKeyMD5: k.sum})
 	if err != nil {
 		x.t.Fatalf("put %s: %v", key, err)
 	}
 	x.bodies[key] = v
 }
 
-func (x *shrinking) multipart(key string) {
+// begin uploads the parts of an object.
+func (x *shrinking) begin(key string) opened {
 	x.t.Helper()
-	ctx, v := x.t.Context(), x.next(11<<20)
-	up, err := x.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: aws.String("drives"), Key: aws.String(key)})
+	ctx, o := x.t.Context(), opened{key: key, under: keyOf(key), body: x.next(11 << 20)}
+	up, err := x.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: aws.String("drives"), Key: aws.String(key),
+		SSECustomerAlgorithm: o.under.algorithm, SSECustomerKey: o.under.key, SSECustomerKeyMD5: o.under.sum})
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	var parts []types.CompletedPart
-	for body, n := v.bytes(), int32(1); len(body) > 0; n++ {
+	o.id = *up.UploadId
+	for body, n := o.body.bytes(), int32(1); len(body) > 0; n++ {
 		part := body[:min(5<<20, len(body))]
 		body = body[len(part):]
-		out, err := x.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: aws.String("drives"), Key: aws.String(key), UploadId: up.UploadId, PartNumber: aws.Int32(n), Body: bytes.NewReader(part)})
+		out, err := x.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: aws.String("drives"), Key: aws.String(key), UploadId: up.UploadId, PartNumber: aws.Int32(n), Body: bytes.NewReader(part),
+			SSECustomerAlgorithm: o.under.algorithm, SSECustomerKey: o.under.key, SSECustomerKeyMD5: o.under.sum})
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: aws.Int32(n)})
+		o.parts = append(o.parts, types.CompletedPart{ETag: out.ETag, PartNumber: aws.Int32(n)})
 	}
-	_, err = x.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: aws.String("drives"), Key: aws.String(key), UploadId: up.UploadId,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
+	return o
+}
+
+func (x *shrinking) complete(o opened) {
+	x.t.Helper()
+	_, err := x.s3.CompleteMultipartUpload(x.t.Context(), &s3.CompleteMultipartUploadInput{Bucket: aws.String("drives"), Key: aws.String(o.key), UploadId: aws.String(o.id),
+		SSECustomerAlgorithm: o.under.algorithm, SSECustomerKey: o.under.key, SSECustomerKeyMD5: o.under.sum,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: o.parts}})
 	if err != nil {
-		x.t.Fatal(err)
+		x.t.Fatalf("complete %s: %v", o.key, err)
 	}
-	x.bodies[key] = v
+	x.bodies[o.key] = o.body
 }
 
 // check reads everything back.
 func (x *shrinking) check(when string) {
 	x.t.Helper()
 	for key, v := range x.bodies {
-		out, err := x.s3.GetObject(x.t.Context(), &s3.GetObjectInput{Bucket: aws.String("drives"), Key: aws.String(key)})
+		k := keyOf(key)
+		out, err := x.s3.GetObject(x.t.Context(), &s3.GetObjectInput{Bucket: aws.String("drives"), Key: aws.String(key),
+			SSECustomerAlgorithm: k.algorithm, SSECustomerKey: k.key, SSECustomerKeyMD5: k.sum})
 		if err != nil {
 			x.t.Fatalf("%s: get %s: %v", when, key, err)
 		}
@@ -215,6 +271,7 @@ func TestShrink(t *testing.T) {
 		}
 		_, says = promised(4)
 		x.settle(4, says)
+		x.finish()
 		x.keeps(x.n.Drives[0], x.n.Drives[3]) // all that ever held the old stripes
 	})
 	if testing.Short() {
@@ -222,6 +279,7 @@ func TestShrink(t *testing.T) {
 	}
 	t.Run("3 to 2", func(t *testing.T) {
 		x := begin(t, 3)
+		x.finish()
 		x.keeps(x.n.Drives[0])
 	})
 	t.Run("5 to 4", func(t *testing.T) {
@@ -256,5 +314,7 @@ func TestDrainHealthy(t *testing.T) {
 	x.settle(3, says)
 	x.destroy(x.n.Drives[1]) // nothing needs it any more
 	x.check("without the drained drive")
+	x.finish()
+	x.check("completed afterwards")
 	x.keeps(x.n.Drives[0])
 }
