@@ -202,7 +202,7 @@ type uploading struct {
 
 func (w *world) upload(key string, under []byte, sizes ...int) *uploading {
 	w.t.Helper()
-	up, err := w.Store.CreateUpload(w.t.Context(), "b", key, catalog.Attributes{Owner: "o"}, under)
+	up, err := w.Store.CreateUpload(w.t.Context(), objects.CreateUploadRequest{Bucket: "b", Key: key, Attributes: catalog.Attributes{Owner: "o"}, CustomerKey: under})
 	if err != nil {
 		w.t.Fatal(err)
 	}
