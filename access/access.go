@@ -74,7 +74,10 @@ type Question struct {
 	// aws:userid, aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType,
 	// aws:CurrentTime and aws:EpochTime (from Now), s3:ResourceAccount.
 	Conditions map[string][]string
-	Now        time.Time // zero: time.Now()
+	// Ask, when Conditions is nil, is asked for them: at most once, and only if a
+	// policy turns on them.
+	Ask func() map[string][]string
+	Now time.Time // zero: time.Now()
 }
 
 // Ownership is a bucket's object ownership setting; "" is BucketOwnerEnforced.

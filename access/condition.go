@@ -160,7 +160,7 @@ func conditionKeys(key string) (actions []string, ok bool) {
 // no qualifier says how to take them, an allow wants all to match and a deny
 // is content with one.
 func (c *Condition) holds(e *environment, allow bool) bool {
-	values, present := e.conditions[c.key]
+	values, present := e.conditions()[c.key]
 	if c.base == "Null" {
 		return slices.ContainsFunc(c.Values, func(v string) bool { return strings.EqualFold(v, "true") == !present })
 	}

@@ -9,25 +9,43 @@ import (
 
 // An environment is a question as statements look at it.
 type environment struct {
-	identity   Identity
-	action     string
-	resource   string              // the ARN
-	conditions map[string][]string // keys in lower case
-	variables  bool                // the policy's version has policy variables
+	identity  Identity
+	action    string
+	resource  string // the ARN
+	question  *Question
+	filled    map[string][]string // condition keys in lower case; nil until asked for
+	variables bool                // the policy's version has policy variables
 }
 
 func newEnvironment(q *Question) *environment {
-	e := &environment{identity: q.Identity, action: q.Action, resource: "*"}
+	e := &environment{identity: q.Identity, action: q.Action, resource: "*", question: q}
 	if q.Bucket != "" {
 		e.resource = resourcePrefix + q.Bucket
 		if q.Key != "" {
 			e.resource += "/" + q.Key
 		}
 	}
-	e.conditions = make(map[string][]string, len(q.Conditions)+10)
-	for k, v := range q.Conditions {
+	return e
+}
+
+// conditions returns the condition keys. Most questions are decided without.
+func (e *environment) conditions() map[string][]string {
+	if e.filled == nil {
+		e.fill()
+	}
+	return e.filled
+}
+
+func (e *environment) fill() {
+	q := e.question
+	given := q.Conditions
+	if given == nil && q.Ask != nil {
+		given = q.Ask()
+	}
+	e.filled = make(map[string][]string, len(given)+10)
+	for k, v := range given {
 		if len(v) > 0 {
-			e.conditions[strings.ToLower(k)] = v
+			e.filled[strings.ToLower(k)] = v
 		}
 	}
 	now := q.Now
@@ -35,9 +53,9 @@ func newEnvironment(q *Question) *environment {
 		now = time.Now()
 	}
 	set := func(key, value string) {
-		delete(e.conditions, key)
+		delete(e.filled, key)
 		if value != "" {
-			e.conditions[key] = []string{value}
+			e.filled[key] = []string{value}
 		}
 	}
 	i := q.Identity
@@ -63,12 +81,11 @@ func newEnvironment(q *Question) *environment {
 	for name, value := range i.Tags {
 		set("aws:principaltag/"+strings.ToLower(name), value)
 	}
-	return e
 }
 
 // variable returns the value of a policy variable: of a key with one value.
 func (e *environment) variable(key string) (string, bool) {
-	v := e.conditions[strings.ToLower(key)]
+	v := e.conditions()[strings.ToLower(key)]
 	if len(v) != 1 {
 		return "", false
 	}

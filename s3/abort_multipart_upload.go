@@ -14,7 +14,7 @@ func (s *Server) abortMultipartUpload(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	if v := q.header("x-amz-if-match-initiated-time"); v != "" {
+	if v := q.header("X-Amz-If-Match-Initiated-Time"); v != "" {
 		t, err := parseAnyTime(v)
 		if err != nil {
 			return invalidArgument("x-amz-if-match-initiated-time", v, "The value of the header x-amz-if-match-initiated-time is invalid")

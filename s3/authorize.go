@@ -80,20 +80,27 @@ func (q *request) mayList(ctx context.Context, b *objects.Bucket) error {
 
 // permitOn decides an action on any bucket (key "") or object.
 func (q *request) permitOn(ctx context.Context, action string, b *objects.Bucket, key string, v catalog.VersionID) error {
-	question := access.Question{Action: action, Bucket: b.Name, Key: key, BucketOwner: b.Owner, Ownership: access.Ownership(ownershipOf(b))}
+	st := q.s.settings.of(b)
+	question := access.Question{Action: action, Bucket: b.Name, Key: key, BucketOwner: b.Owner, Ownership: st.ownership, Block: st.block}
 	var err error
 	if question.Policy, err = q.s.cfg.Access.StoredPolicy(b.Documents[objects.DocPolicy], b.Name); err != nil {
 		return err
 	}
-	if question.BucketACL, err = bucketACL(b); err != nil {
+	if question.BucketACL, err = st.acl, st.aclErr; err != nil {
 		return err
 	}
-	question.Block = access.PublicAccessBlock(publicAccessBlock(b))
-	question.Conditions = q.conditions(v)
+	var tags []catalog.Tag
 	if key != "" {
-		if err := q.objectFacts(ctx, &question, v); err != nil {
+		if tags, err = q.objectFacts(ctx, &question, v); err != nil {
 			return err
 		}
+	}
+	question.Ask = func() map[string][]string {
+		m := q.conditions(v)
+		for _, t := range tags {
+			m["s3:ExistingObjectTag/"+t.Key] = []string{t.Value}
+		}
+		return m
 	}
 	return q.decide(question)
 }
@@ -102,8 +109,8 @@ func (q *request) permitOn(ctx context.Context, action string, b *objects.Bucket
 func (q *request) decide(question access.Question) error {
 	question.Identity = q.auth.identity
 	question.Now = q.s.cfg.Clock()
-	if question.Conditions == nil {
-		question.Conditions = q.conditions("")
+	if question.Ask == nil {
+		question.Ask = func() map[string][]string { return q.conditions("") }
 	}
 	if err := access.Decide(question); err != nil {
 		return accessDenied(err, q.auth.anonymous)
@@ -127,30 +134,27 @@ func accessDenied(err error, anonymous bool) error {
 }
 
 // objectFacts looks up the object if the decision may turn on its owner, its
-// ACL or its tags.
-func (q *request) objectFacts(ctx context.Context, question *access.Question, v catalog.VersionID) error {
+// ACL or its tags, which it returns.
+func (q *request) objectFacts(ctx context.Context, question *access.Question, v catalog.VersionID) ([]catalog.Tag, error) {
 	tags := mentionsTags(question.Policy) || mentionsTags(q.auth.identity.KeyPolicy)
 	for _, p := range q.auth.identity.Policies {
 		tags = tags || mentionsTags(p)
 	}
 	if question.Ownership.ACLsDisabled() && !tags {
-		return nil
+		return nil, nil
 	}
 	found, err := q.s.cfg.Store.Head(ctx, question.Bucket, question.Key, v)
 	if errors.Is(err, hallig.ErrNotFound) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("look up the object: %w", err)
+		return nil, fmt.Errorf("look up the object: %w", err)
 	}
 	question.ObjectOwner = found.Owner
 	if question.ObjectACL, err = access.DecodeACL(found.ACL); err != nil {
-		return fmt.Errorf("object %s/%s: %w", question.Bucket, question.Key, err)
+		return nil, fmt.Errorf("object %s/%s: %w", question.Bucket, question.Key, err)
 	}
-	for _, t := range found.Tags {
-		question.Conditions["s3:ExistingObjectTag/"+t.Key] = []string{t.Value}
-	}
-	return nil
+	return found.Tags, nil
 }
 
 // mentionsTags reports whether a policy has a condition on existing tags.
@@ -206,7 +210,7 @@ func (q *request) conditions(v catalog.VersionID) map[string][]string {
 		}
 	}
 	headerConditions(h, set)
-	if until, err := parseISOTime(h.Get("x-amz-object-lock-retain-until-date")); err == nil {
+	if until, err := parseISOTime(h.Get("X-Amz-Object-Lock-Retain-Until-Date")); err == nil {
 		m["s3:object-lock-remaining-retention-days"] = []string{q.daysUntil(until)}
 	}
 	requestTags(h, m)
@@ -262,16 +266,16 @@ func headerConditions(h http.Header, set func(key, value string)) {
 	}
 	set("s3:if-match", h.Get("If-Match"))
 	set("s3:if-none-match", h.Get("If-None-Match"))
-	set("s3:object-lock-mode", h.Get("x-amz-object-lock-mode"))
-	set("s3:object-lock-legal-hold", h.Get("x-amz-object-lock-legal-hold"))
-	if until := h.Get("x-amz-object-lock-retain-until-date"); until != "" {
+	set("s3:object-lock-mode", h.Get("X-Amz-Object-Lock-Mode"))
+	set("s3:object-lock-legal-hold", h.Get("X-Amz-Object-Lock-Legal-Hold"))
+	if until := h.Get("X-Amz-Object-Lock-Retain-Until-Date"); until != "" {
 		set("s3:object-lock-retain-until-date", until)
 	}
 }
 
 // requestTags sets the condition keys of the tags that a write brings.
 func requestTags(h http.Header, m map[string][]string) {
-	tags, err := parseTagHeader(h.Get("x-amz-tagging"))
+	tags, err := parseTagHeader(h.Get("X-Amz-Tagging"))
 	if err != nil {
 		return // the write is refused for it
 	}

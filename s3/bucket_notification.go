@@ -79,7 +79,7 @@ func nameTargets(c *notify.Configuration, request string) {
 }
 
 func (s *Server) checkTargets(ctx context.Context, q *request, targets []notify.Target) error {
-	if strings.EqualFold(q.header("x-amz-skip-destination-validation"), "true") {
+	if strings.EqualFold(q.header("X-Amz-Skip-Destination-Validation"), "true") {
 		return nil
 	}
 	tested := make(map[string]bool)

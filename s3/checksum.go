@@ -7,7 +7,6 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/hallig-cloud/hallig/catalog"
@@ -25,14 +24,15 @@ const defaultChecksum = objects.CRC64NVME
 
 // A checksumAlgorithm is one of S3's.
 type checksumAlgorithm struct {
+	field     string // the request and response header, in net/http's canonical form
 	name      string
 	size      int  // bytes of a value
 	full      bool // may be FULL_OBJECT over parts
 	composite bool // may be COMPOSITE over parts
 }
 
-// header is the request and response header, element the XML element.
-func (a *checksumAlgorithm) header() string  { return "x-amz-checksum-" + strings.ToLower(a.name) }
+// header is the header as clients are told of it, element the XML element.
+func (a *checksumAlgorithm) header() string  { return strings.ToLower(a.field) }
 func (a *checksumAlgorithm) element() string { return "Checksum" + a.name }
 
 // valid reports whether value is a base64 checksum of the algorithm's size.
@@ -51,29 +51,26 @@ func (a *checksumAlgorithm) sum(doc []byte) string {
 	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// checksumAlgorithms are all that S3 knows, as listed in its messages.
-// Source: S3 User Guide, "Checking object integrity in Amazon S3".
-func checksumAlgorithms() []checksumAlgorithm {
-	return []checksumAlgorithm{
-		{objects.CRC32, 4, true, true},
-		{objects.CRC32C, 4, true, true},
-		{objects.CRC64NVME, 8, true, false},
-		{objects.MD5, 16, false, true},
-		{objects.SHA1, 20, false, true},
-		{objects.SHA256, 32, false, true},
-		{objects.SHA512, 64, false, true},
-		{objects.XXHash128, 16, false, true},
-		{objects.XXHash3, 8, false, true},
-		{objects.XXHash64, 8, false, true},
-	}
+// checksumAlgorithms are all that S3 knows, as listed in its messages. Read
+// only. Source: S3 User Guide, "Checking object integrity in Amazon S3".
+var checksumAlgorithms = [...]checksumAlgorithm{
+	{"X-Amz-Checksum-Crc32", objects.CRC32, 4, true, true},
+	{"X-Amz-Checksum-Crc32c", objects.CRC32C, 4, true, true},
+	{"X-Amz-Checksum-Crc64nvme", objects.CRC64NVME, 8, true, false},
+	{"X-Amz-Checksum-Md5", objects.MD5, 16, false, true},
+	{"X-Amz-Checksum-Sha1", objects.SHA1, 20, false, true},
+	{"X-Amz-Checksum-Sha256", objects.SHA256, 32, false, true},
+	{"X-Amz-Checksum-Sha512", objects.SHA512, 64, false, true},
+	{"X-Amz-Checksum-Xxhash128", objects.XXHash128, 16, false, true},
+	{"X-Amz-Checksum-Xxhash3", objects.XXHash3, 8, false, true},
+	{"X-Amz-Checksum-Xxhash64", objects.XXHash64, 8, false, true},
 }
 
 // findChecksum returns an algorithm by name, in any case; nil if S3 knows none.
 func findChecksum(name string) *checksumAlgorithm {
-	all := checksumAlgorithms()
-	for i := range all {
-		if strings.EqualFold(all[i].name, name) {
-			return &all[i]
+	for i := range checksumAlgorithms {
+		if strings.EqualFold(checksumAlgorithms[i].name, name) {
+			return &checksumAlgorithms[i]
 		}
 	}
 	return nil
@@ -105,7 +102,7 @@ func parseClaim(h http.Header) (claim, error) {
 	if c.algorithm, c.value, err = checksumHeader(h, false); err != nil {
 		return c, err
 	}
-	if t := strings.TrimSpace(h.Get("x-amz-trailer")); t != "" {
+	if t := strings.TrimSpace(h.Get("X-Amz-Trailer")); t != "" {
 		name, isChecksum := strings.CutPrefix(strings.ToLower(t), "x-amz-checksum-")
 		a := findChecksum(name)
 		if !isChecksum || a == nil {
@@ -116,7 +113,7 @@ func parseClaim(h http.Header) (claim, error) {
 		}
 		c.algorithm, c.trailer = a, true
 	}
-	return c, c.parseSDK(h.Get("x-amz-sdk-checksum-algorithm"))
+	return c, c.parseSDK(h.Get("X-Amz-Sdk-Checksum-Algorithm"))
 }
 
 func (c *claim) parseSDK(sdk string) error {
@@ -138,10 +135,10 @@ func (c *claim) parseSDK(sdk string) error {
 
 // parseContentMD5 returns the digest of a Content-MD5 header; nil if absent.
 func parseContentMD5(h http.Header) ([]byte, error) {
-	if !headerPresent(h, "Content-MD5") {
+	if !headerPresent(h, "Content-Md5") {
 		return nil, nil
 	}
-	v := h.Get("Content-MD5")
+	v := h.Get("Content-Md5")
 	sum, err := base64.StdEncoding.DecodeString(v)
 	if err != nil || len(sum) != md5.Size {
 		return nil, fail("InvalidDigest").With("Content-MD5", v)
@@ -154,8 +151,8 @@ func parseContentMD5(h http.Header) ([]byte, error) {
 func checksumHeader(h http.Header, ofParts bool) (found *checksumAlgorithm, value string, err error) {
 	n := 0
 	for name, values := range h {
-		suffix, ok := strings.CutPrefix(strings.ToLower(name), "x-amz-checksum-")
-		if !ok || slices.Contains([]string{"mode", "algorithm", "type"}, suffix) {
+		suffix, ok := cutPrefixFold(name, "x-amz-checksum-")
+		if !ok || strings.EqualFold(suffix, "mode") || strings.EqualFold(suffix, "algorithm") || strings.EqualFold(suffix, "type") {
 			continue
 		}
 		n++
@@ -225,7 +222,7 @@ func (c claim) verify(trailer func() http.Header, beside *hashed) func(objects.S
 		if c.trailer {
 			want = ""
 			if trailer != nil {
-				want = trailer().Get(c.algorithm.header())
+				want = trailer().Get(c.algorithm.field)
 			}
 			if !c.algorithm.valid(want) {
 				return invalidRequest("Value for " + c.algorithm.header() + " trailing header is invalid.")
@@ -279,6 +276,6 @@ func (q *request) setChecksum(c catalog.Checksum) {
 	if a == nil || c.Value == "" {
 		return
 	}
-	q.set(a.header(), c.Value)
-	q.set("x-amz-checksum-type", c.Type)
+	q.set(a.field, c.Value)
+	q.set("X-Amz-Checksum-Type", c.Type)
 }

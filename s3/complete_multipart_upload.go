@@ -171,7 +171,7 @@ func (q *request) readComplete() ([]byte, error) {
 
 // parseObjectSize reads x-amz-mp-object-size; -1 if absent.
 func parseObjectSize(h http.Header) (int64, error) {
-	v := h.Get("x-amz-mp-object-size")
+	v := h.Get("X-Amz-Mp-Object-Size")
 	if v == "" {
 		return -1, nil
 	}

@@ -121,14 +121,14 @@ func deletePrecondition(h http.Header) (catalog.Precondition, error) {
 	if h.Get("If-None-Match") != "" {
 		return p, notImplemented("If-None-Match", "We don't accept the provided value of If-None-Match header for this API")
 	}
-	if s := h.Get("x-amz-if-match-size"); s != "" {
+	if s := h.Get("X-Amz-If-Match-Size"); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
 			return p, invalidArgument("x-amz-if-match-size", s, "The value of the header x-amz-if-match-size is invalid")
 		}
 		p.IfSize = &n
 	}
-	if s := h.Get("x-amz-if-match-last-modified-time"); s != "" {
+	if s := h.Get("X-Amz-If-Match-Last-Modified-Time"); s != "" {
 		t, err := parseAnyTime(s)
 		if err != nil {
 			return p, invalidArgument("x-amz-if-match-last-modified-time", s, "The value of the header x-amz-if-match-last-modified-time is invalid")

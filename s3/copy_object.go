@@ -49,7 +49,7 @@ type source struct {
 func (q *request) findSource(ctx context.Context) (source, error) {
 	var src source
 	var err error
-	if src.named, err = parseCopySource(q.header("x-amz-copy-source")); err != nil {
+	if src.named, err = parseCopySource(q.header("X-Amz-Copy-Source")); err != nil {
 		return src, err
 	}
 	if src.customer, err = parseCustomerKey(q.r.Header, sourcePrefix, q.secure()); err != nil {
@@ -154,7 +154,7 @@ func (s *Server) copyObject(ctx context.Context, q *request) error {
 	q.emit(ctx, "ObjectCreated:Copy", v)
 	q.setWritten(b, &v)
 	if src.bucket.Versioning != catalog.Unversioned {
-		q.set("x-amz-copy-source-version-id", string(src.version.ID()))
+		q.set("X-Amz-Copy-Source-Version-Id", string(src.version.ID()))
 	}
 	q.setEncryption(v.Encryption)
 	return q.XML(&copyResult{
@@ -166,7 +166,7 @@ func (s *Server) copyObject(ctx context.Context, q *request) error {
 
 // askedChecksum reads x-amz-checksum-algorithm; "" if absent.
 func askedChecksum(h interface{ Get(string) string }) (string, error) {
-	v := h.Get("x-amz-checksum-algorithm")
+	v := h.Get("X-Amz-Checksum-Algorithm")
 	if v == "" {
 		return "", nil
 	}
@@ -183,7 +183,7 @@ func (q *request) pointless(src *source, metadata, checksum string) bool {
 	h := q.r.Header
 	return src.named.bucket == q.bucketName && src.named.key == q.key && src.named.version == "" &&
 		metadata == directiveCopy && checksum == "" &&
-		h.Get("x-amz-storage-class") == "" && h.Get("x-amz-website-redirect-location") == "" &&
+		h.Get("X-Amz-Storage-Class") == "" && h.Get("X-Amz-Website-Redirect-Location") == "" &&
 		h.Get(headerSSE) == "" && h.Get(customerPrefix+"algorithm") == "" && h.Get(sourcePrefix+"algorithm") == ""
 }
 

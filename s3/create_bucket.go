@@ -52,7 +52,7 @@ func (s *Server) createBucket(ctx context.Context, q *request) error {
 		return fmt.Errorf("create bucket %s: %w", q.bucketName, err)
 	}
 	q.set("Location", "/"+q.bucketName)
-	q.set("x-amz-bucket-arn", "arn:aws:s3:::"+q.bucketName)
+	q.set("X-Amz-Bucket-Arn", "arn:aws:s3:::"+q.bucketName)
 	return q.OK()
 }
 
@@ -68,7 +68,7 @@ func (s *Server) bucketTaken(ctx context.Context, q *request) error {
 // newBucketHeaders takes object lock, object ownership and the ACL from the
 // request's headers.
 func (q *request) newBucketHeaders(ctx context.Context, b *objects.Bucket) error {
-	switch v := q.header("x-amz-bucket-object-lock-enabled"); strings.ToLower(v) {
+	switch v := q.header("X-Amz-Bucket-Object-Lock-Enabled"); strings.ToLower(v) {
 	case "", "false":
 	case "true":
 		b.Lock.Enabled = true
@@ -76,7 +76,7 @@ func (q *request) newBucketHeaders(ctx context.Context, b *objects.Bucket) error
 	default:
 		return invalidArgument("x-amz-bucket-object-lock-enabled", v, "Value for x-amz-bucket-object-lock-enabled is not a boolean")
 	}
-	ownership := q.header("x-amz-object-ownership")
+	ownership := q.header("X-Amz-Object-Ownership")
 	if ownership == "" {
 		ownership = subresource.BucketOwnerEnforced
 	} else if !subresource.ValidOwnership(ownership) {

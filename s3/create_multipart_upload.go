@@ -39,8 +39,8 @@ func (s *Server) createMultipartUpload(ctx context.Context, q *request) error {
 	}
 	q.setEncryption(u.Encryption)
 	if c := shown(u.Checksum); c.Algorithm != "" {
-		q.set("x-amz-checksum-algorithm", c.Algorithm)
-		q.set("x-amz-checksum-type", c.Type)
+		q.set("X-Amz-Checksum-Algorithm", c.Algorithm)
+		q.set("X-Amz-Checksum-Type", c.Type)
 	}
 	return q.XML(&initiateResult{Xmlns: Namespace, Bucket: q.bucketName, Key: q.key, UploadID: u.ID.String()})
 }
@@ -88,7 +88,7 @@ func parseUploadChecksum(h http.Header) (catalog.Checksum, error) {
 
 // parseChecksumType reads x-amz-checksum-type; "" if absent.
 func parseChecksumType(h http.Header) (string, error) {
-	v := h.Get("x-amz-checksum-type")
+	v := h.Get("X-Amz-Checksum-Type")
 	switch kind := strings.ToUpper(v); kind {
 	case "", fullObject, composite:
 		return kind, nil

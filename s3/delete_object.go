@@ -33,10 +33,10 @@ func (s *Server) deleteObject(ctx context.Context, q *request) error {
 	}
 	q.emitDeleted(ctx, d, res.Version)
 	if v := &res.Version; v.DeleteMarker {
-		q.set("x-amz-delete-marker", "true")
+		q.set("X-Amz-Delete-Marker", "true")
 		q.setVersion(b, v)
 	} else if q.versioned && b.Versioning != catalog.Unversioned {
-		q.set("x-amz-version-id", q.query.Get("versionId"))
+		q.set("X-Amz-Version-Id", q.query.Get("versionId"))
 	}
 	return q.NoContent()
 }

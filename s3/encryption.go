@@ -19,14 +19,23 @@ const (
 	headerSSEKey       = "x-amz-server-side-encryption-aws-kms-key-id"
 	headerSSEContext   = "x-amz-server-side-encryption-context"
 	headerSSEBucketKey = "x-amz-server-side-encryption-bucket-key-enabled"
+	fieldSSE           = "X-Amz-Server-Side-Encryption" // the same in net/http's canonical form
+	fieldSSEKey        = "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"
+	fieldSSEContext    = "X-Amz-Server-Side-Encryption-Context"
+	fieldSSEBucketKey  = "X-Amz-Server-Side-Encryption-Bucket-Key-Enabled"
 	customerPrefix     = "x-amz-server-side-encryption-customer-"
 	sourcePrefix       = "x-amz-copy-source-server-side-encryption-customer-"
 )
 
-// parseCustomerKey reads the three SSE-C headers with the given prefix. secure
+// parseCustomerKey reads the three SSE-C headers with the prefix, customerPrefix
+// or sourcePrefix. Names are canonical here, so that looking costs nothing. secure
 // says that the connection may carry a key.
 func parseCustomerKey(h http.Header, prefix string, secure bool) (customerKey, error) {
-	algorithm, key, sum := h.Get(prefix+"algorithm"), h.Get(prefix+"key"), h.Get(prefix+"key-MD5")
+	names := [...]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key", "X-Amz-Server-Side-Encryption-Customer-Key-Md5"}
+	if prefix == sourcePrefix {
+		names = [...]string{"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key-Md5"}
+	}
+	algorithm, key, sum := h.Get(names[0]), h.Get(names[1]), h.Get(names[2])
 	var c customerKey
 	if algorithm == "" && key == "" && sum == "" {
 		return c, nil
@@ -60,7 +69,7 @@ func parseCustomerKey(h http.Header, prefix string, secure bool) (customerKey, e
 // parseEncryption reads the SSE-S3 and SSE-KMS headers of a write. Zero takes
 // the bucket's default.
 func parseEncryption(h http.Header, c customerKey) (catalog.Encryption, error) {
-	e := catalog.Encryption{Algorithm: h.Get(headerSSE), KeyID: h.Get(headerSSEKey), Context: h.Get(headerSSEContext)}
+	e := catalog.Encryption{Algorithm: h.Get(fieldSSE), KeyID: h.Get(fieldSSEKey), Context: h.Get(fieldSSEContext)}
 	if c.key != nil {
 		if e.Algorithm != "" || e.KeyID != "" {
 			return e, invalidArgument(headerSSE, e.Algorithm, "Server Side Encryption with Customer provided key is incompatible with the encryption method specified")
@@ -82,7 +91,7 @@ func parseEncryption(h http.Header, c customerKey) (catalog.Encryption, error) {
 			return e, invalidArgument(headerSSEContext, e.Context, "The header 'x-amz-server-side-encryption-context' shall be Base64-encoded UTF-8 string holding JSON which represents a string-string map")
 		}
 	}
-	switch v := h.Get(headerSSEBucketKey); v {
+	switch v := h.Get(fieldSSEBucketKey); v {
 	case "", "false":
 	case "true":
 		e.BucketKey = e.Algorithm == "aws:kms"
@@ -115,11 +124,11 @@ func (q *request) setEncryption(e catalog.Encryption) {
 		q.set(customerPrefix+"key-MD5", e.CustomerMD5)
 		return
 	}
-	q.set(headerSSE, e.Algorithm)
+	q.set(fieldSSE, e.Algorithm)
 	if e.Algorithm != "AES256" {
-		q.set(headerSSEKey, e.KeyID)
+		q.set(fieldSSEKey, e.KeyID)
 		if e.BucketKey {
-			q.set(headerSSEBucketKey, "true")
+			q.set(fieldSSEBucketKey, "true")
 		}
 	}
 }

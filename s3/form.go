@@ -101,7 +101,7 @@ func (f *form) header() http.Header {
 	for name, value := range f.fields {
 		switch {
 		case name == "acl":
-			h.Set("x-amz-acl", value)
+			h.Set("X-Amz-Acl", value)
 		case name == "content-type", name == "cache-control", name == "content-disposition", name == "content-encoding",
 			name == "content-language", name == "expires", name == "content-md5", strings.HasPrefix(name, "x-amz-"):
 			h.Set(name, value)

@@ -84,7 +84,7 @@ func (q *request) prepareRead(ctx context.Context) (reading, error) {
 	}
 	q.objectSize = v.Size
 	if err := parseReadConditions(q.r.Header, "").check(v.ETag, v.Modified); err != nil {
-		q.set("ETag", quote(v.ETag))
+		q.set("Etag", quote(v.ETag))
 		q.set("Last-Modified", httpTime(v.Modified))
 		q.setVersion(b, v)
 		return p, err
@@ -98,9 +98,9 @@ func (q *request) prepareRead(ctx context.Context) (reading, error) {
 		q.set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", p.part.first, p.part.last(), v.Size))
 	}
 	if number > 0 && len(v.Parts) > 0 {
-		q.set("x-amz-mp-parts-count", itoa(len(v.Parts)))
+		q.set("X-Amz-Mp-Parts-Count", itoa(len(v.Parts)))
 	}
-	if q.header("x-amz-checksum-mode") == "ENABLED" {
+	if q.header("X-Amz-Checksum-Mode") == "ENABLED" {
 		q.setChecksum(checksum)
 	}
 	for name, value := range overrides {
@@ -202,7 +202,7 @@ func (q *request) find(ctx context.Context, b *objects.Bucket) (*catalog.Version
 		return nil, fmt.Errorf("look up the object: %w", err)
 	}
 	if v.DeleteMarker {
-		q.set("x-amz-delete-marker", "true")
+		q.set("X-Amz-Delete-Marker", "true")
 		q.setVersion(b, &v)
 		if q.versioned {
 			q.set("Last-Modified", httpTime(v.Modified))
@@ -225,7 +225,7 @@ func (q *request) find(ctx context.Context, b *objects.Bucket) (*catalog.Version
 func (q *request) describe(ctx context.Context, b *objects.Bucket, v *catalog.Version) {
 	q.set("Accept-Ranges", "bytes")
 	q.set("Last-Modified", httpTime(v.Modified))
-	q.set("ETag", quote(v.ETag))
+	q.set("Etag", quote(v.ETag))
 	q.setVersion(b, v)
 	q.set("Content-Type", cmp.Or(v.ContentType, defaultContentType))
 	q.set("Cache-Control", v.CacheControl)
@@ -233,20 +233,20 @@ func (q *request) describe(ctx context.Context, b *objects.Bucket, v *catalog.Ve
 	q.set("Content-Encoding", v.ContentEncoding)
 	q.set("Content-Language", v.ContentLanguage)
 	q.set("Expires", v.Expires)
-	q.set("x-amz-website-redirect-location", v.WebsiteRedirect)
-	q.set("x-amz-storage-class", storageClass(v.StorageClass)) // S3 itself omits STANDARD
+	q.set("X-Amz-Website-Redirect-Location", v.WebsiteRedirect)
+	q.set("X-Amz-Storage-Class", storageClass(v.StorageClass)) // S3 itself omits STANDARD
 	for name, value := range v.Metadata {
 		q.w.Header()[metaPrefix+name] = []string{encodeMetadata(value)} // as stored: S3 answers in lower case
 	}
 	if n := len(v.Tags); n > 0 && q.permit(ctx, "s3:GetObjectTagging") == nil {
-		q.set("x-amz-tagging-count", itoa(n))
+		q.set("X-Amz-Tagging-Count", itoa(n))
 	}
 	if v.Retention.Mode != "" && q.permit(ctx, "s3:GetObjectRetention") == nil {
-		q.set("x-amz-object-lock-mode", v.Retention.Mode)
-		q.set("x-amz-object-lock-retain-until-date", isoTime(v.Retention.Until))
+		q.set("X-Amz-Object-Lock-Mode", v.Retention.Mode)
+		q.set("X-Amz-Object-Lock-Retain-Until-Date", isoTime(v.Retention.Until))
 	}
 	if v.LegalHold && q.permit(ctx, "s3:GetObjectLegalHold") == nil {
-		q.set("x-amz-object-lock-legal-hold", "ON")
+		q.set("X-Amz-Object-Lock-Legal-Hold", "ON")
 	}
 	q.setEncryption(v.Encryption)
 }

@@ -40,7 +40,7 @@ type attributePart struct {
 
 // getObjectAttributes is GetObjectAttributes.
 func (s *Server) getObjectAttributes(ctx context.Context, q *request) error {
-	asked, err := parseObjectAttributes(q.r.Header.Values("x-amz-object-attributes"))
+	asked, err := parseObjectAttributes(q.r.Header.Values("X-Amz-Object-Attributes"))
 	if err != nil {
 		return err
 	}
@@ -138,14 +138,14 @@ func parseObjectAttributes(values []string) (map[string]bool, error) {
 // partsPage reads x-amz-max-parts and x-amz-part-number-marker.
 func (q *request) partsPage() (limit, marker int, err error) {
 	limit, marker = maxListed, 0
-	if v := q.header("x-amz-max-parts"); v != "" {
+	if v := q.header("X-Amz-Max-Parts"); v != "" {
 		n, err := parseCount(map[string][]string{"x-amz-max-parts": {v}}, "x-amz-max-parts")
 		if err != nil {
 			return 0, 0, err
 		}
 		limit = min(n, maxListed)
 	}
-	if v := q.header("x-amz-part-number-marker"); v != "" {
+	if v := q.header("X-Amz-Part-Number-Marker"); v != "" {
 		marker, err = parseCount(map[string][]string{"x-amz-part-number-marker": {v}}, "x-amz-part-number-marker")
 	}
 	return limit, marker, err

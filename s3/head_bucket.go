@@ -8,9 +8,9 @@ func (s *Server) headBucket(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	q.set("x-amz-bucket-region", s.regionOf(b.Region))
-	q.set("x-amz-bucket-arn", "arn:aws:s3:::"+b.Name)
-	q.set("x-amz-access-point-alias", "false")
+	q.set("X-Amz-Bucket-Region", s.regionOf(b.Region))
+	q.set("X-Amz-Bucket-Arn", "arn:aws:s3:::"+b.Name)
+	q.set("X-Amz-Access-Point-Alias", "false")
 	q.set("Content-Type", "application/xml")
 	return q.OK()
 }

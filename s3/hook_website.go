@@ -216,7 +216,7 @@ func (v *visit) errorDocument(ctx context.Context, e *Error) *Error {
 	v.q.set("Content-Encoding", found.ContentEncoding)
 	v.q.set("Cache-Control", found.CacheControl)
 	h.Set("Content-Length", itoa(found.Size))
-	h.Set("ETag", `"`+found.ETag+`"`)
+	h.Set("Etag", `"`+found.ETag+`"`)
 	h.Set("Last-Modified", found.Modified.UTC().Format(http.TimeFormat))
 	v.q.w.WriteHeader(e.Status)
 	if v.q.r.Method == http.MethodHead {
@@ -230,10 +230,10 @@ func (v *visit) errorDocument(ctx context.Context, e *Error) *Error {
 }
 
 func (v *visit) errorHeaders(e *Error) {
-	v.q.set("x-amz-error-code", e.sentCode())
-	v.q.set("x-amz-error-message", e.Message)
+	v.q.set("X-Amz-Error-Code", e.sentCode())
+	v.q.set("X-Amz-Error-Message", e.Message)
 	for _, f := range e.Fields {
-		v.q.set("x-amz-error-detail-"+f.Name, headerText(f.Value))
+		v.q.set("X-Amz-Error-Detail-"+f.Name, headerText(f.Value))
 	}
 }
 

@@ -25,7 +25,7 @@ type lockRequest struct {
 // parseLockHeaders reads x-amz-object-lock-* for a write at now.
 func parseLockHeaders(h http.Header, now time.Time) (lockRequest, error) {
 	var l lockRequest
-	mode, until, hold := h.Get("x-amz-object-lock-mode"), h.Get("x-amz-object-lock-retain-until-date"), h.Get("x-amz-object-lock-legal-hold")
+	mode, until, hold := h.Get("X-Amz-Object-Lock-Mode"), h.Get("X-Amz-Object-Lock-Retain-Until-Date"), h.Get("X-Amz-Object-Lock-Legal-Hold")
 	l.given = mode != "" || until != "" || hold != ""
 	l.hold, l.stated = hold == "ON", hold != ""
 	switch hold {
@@ -77,5 +77,5 @@ func isoTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 
 // bypassAsked reports whether x-amz-bypass-governance-retention is true.
 func bypassAsked(h http.Header) bool {
-	return strings.EqualFold(h.Get("x-amz-bypass-governance-retention"), "true")
+	return strings.EqualFold(h.Get("X-Amz-Bypass-Governance-Retention"), "true")
 }

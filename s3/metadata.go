@@ -54,11 +54,11 @@ func parseUserMetadata(h http.Header) (map[string]string, error) {
 	var m map[string]string
 	size := 0
 	for name, values := range h {
-		lower := strings.ToLower(name)
-		key, ok := strings.CutPrefix(lower, metaPrefix)
+		key, ok := cutPrefixFold(name, metaPrefix)
 		if !ok || key == "" {
 			continue
 		}
+		key = strings.ToLower(key)
 		v := decodeMetadata(strings.Join(values, ","))
 		if m == nil {
 			m = make(map[string]string)
@@ -70,6 +70,14 @@ func parseUserMetadata(h http.Header) (map[string]string, error) {
 		return nil, fail("MetadataTooLarge").With("Size", itoa(size)).With("MaxSizeAllowed", itoa(maxUserMetadata))
 	}
 	return m, nil
+}
+
+// cutPrefixFold is strings.CutPrefix in any case.
+func cutPrefixFold(s, prefix string) (rest string, ok bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
 }
 
 // decodeMetadata undoes RFC 2047; what is malformed stays as it is.
@@ -102,7 +110,7 @@ func encodeMetadata(v string) string {
 
 // parseWebsiteRedirect checks x-amz-website-redirect-location.
 func parseWebsiteRedirect(h http.Header) (string, error) {
-	v := h.Get("x-amz-website-redirect-location")
+	v := h.Get("X-Amz-Website-Redirect-Location")
 	switch {
 	case v == "", strings.HasPrefix(v, "/"), strings.HasPrefix(v, "http://"), strings.HasPrefix(v, "https://"):
 		if len(v) > 2048 {
@@ -117,7 +125,7 @@ func parseWebsiteRedirect(h http.Header) (string, error) {
 // at hand at once is accepted and kept as a label; the archives, whose objects
 // would have to be restored first, are not offered.
 func parseStorageClass(h http.Header) (string, error) {
-	switch v := h.Get("x-amz-storage-class"); v {
+	switch v := h.Get("X-Amz-Storage-Class"); v {
 	case "", "STANDARD":
 		return "", nil
 	case "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR":

@@ -14,10 +14,11 @@ import (
 // object: the bucket's owner where ACLs are disabled, or prefers to and is
 // given full control; else the writer.
 func (q *request) parseObjectACL(ctx context.Context, h http.Header, b *objects.Bucket) (stored []byte, owner string, err error) {
-	ownership := access.Ownership(ownershipOf(b))
+	st := q.s.settings.of(b)
+	ownership := st.ownership
 	owner = q.auth.user
 	if owner == "" || ownership.ACLsDisabled() ||
-		ownership == access.BucketOwnerPreferred && h.Get("x-amz-acl") == "bucket-owner-full-control" {
+		ownership == access.BucketOwnerPreferred && h.Get("X-Amz-Acl") == "bucket-owner-full-control" {
 		owner = b.Owner
 	}
 	acl, err := access.ACLFromHeaders(h, owner, b.Owner)
@@ -27,7 +28,7 @@ func (q *request) parseObjectACL(ctx context.Context, h http.Header, b *objects.
 	if err := q.s.cfg.Access.ResolveACL(ctx, acl); err != nil {
 		return nil, "", fmt.Errorf("read the ACL headers: %w", err)
 	}
-	if err := access.CheckACL(acl, b.Owner, true, ownership, access.PublicAccessBlock(publicAccessBlock(b))); err != nil {
+	if err := access.CheckACL(acl, b.Owner, true, ownership, st.block); err != nil {
 		return nil, "", err
 	}
 	if ownership.ACLsDisabled() {

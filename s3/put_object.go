@@ -13,7 +13,7 @@ func (s *Server) putObject(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	if headerPresent(q.r.Header, "x-amz-write-offset-bytes") {
+	if headerPresent(q.r.Header, "X-Amz-Write-Offset-Bytes") {
 		return notImplemented("x-amz-write-offset-bytes", "")
 	}
 	w, err := q.parseWrite(ctx, q.r.Header, b)
@@ -47,7 +47,7 @@ func (s *Server) putObject(ctx context.Context, q *request) error {
 	q.objectSize = v.Size
 	q.emit(ctx, "ObjectCreated:Put", v)
 	q.describeWritten(b, &v)
-	q.set("x-amz-object-size", itoa(v.Size))
+	q.set("X-Amz-Object-Size", itoa(v.Size))
 	return q.OK()
 }
 
@@ -62,7 +62,7 @@ func (c claim) objectChecksum() catalog.Checksum {
 
 // describeWritten sets the headers by which a write tells what it made.
 func (q *request) describeWritten(b *objects.Bucket, v *catalog.Version) {
-	q.set("ETag", quote(v.ETag))
+	q.set("Etag", quote(v.ETag))
 	q.setWritten(b, v)
 	q.setChecksum(v.Checksum)
 	q.setEncryption(v.Encryption)

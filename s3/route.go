@@ -110,6 +110,7 @@ type place struct {
 func newRouter(ops []operation) *router {
 	rt := &router{byPlace: make(map[place][]operation), subs: subresources(ops)}
 	for _, op := range ops {
+		op.header = http.CanonicalHeaderKey(op.header)
 		p := place{op.method, op.scope}
 		rt.byPlace[p] = append(rt.byPlace[p], op)
 	}
@@ -181,15 +182,16 @@ func hoisted(query url.Values, name string) bool {
 	return false
 }
 
-func headerPresent(h http.Header, name string) bool {
-	_, ok := h[http.CanonicalHeaderKey(name)]
+// headerPresent reports whether a header is there, by its canonical name.
+func headerPresent(h http.Header, canonical string) bool {
+	_, ok := h[canonical]
 	return ok
 }
 
 // misplaced refuses parameters and headers that belong to other operations.
 func misplaced(method string, sc scope, query url.Values, header http.Header) error {
-	if headerPresent(header, "x-amz-copy-source") && method != http.MethodPut && (method != http.MethodPost || query.Has("uploadId")) {
-		return invalidArgument("x-amz-copy-source", header.Get("x-amz-copy-source"), "You can only specify a copy source header for copy requests.")
+	if headerPresent(header, "X-Amz-Copy-Source") && method != http.MethodPut && (method != http.MethodPost || query.Has("uploadId")) {
+		return invalidArgument("x-amz-copy-source", header.Get("X-Amz-Copy-Source"), "You can only specify a copy source header for copy requests.")
 	}
 	if method != http.MethodPut || sc != scopeObject {
 		return nil

@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/hallig-cloud/hallig/access"
@@ -75,6 +73,7 @@ type Server struct {
 	cfg      Config
 	router   *router
 	verifier *sigv4.Verifier
+	settings *settingsCache
 }
 
 // New returns a Server.
@@ -94,7 +93,7 @@ func New(cfg Config) *Server {
 	if cfg.MaxHeader == 0 {
 		cfg.MaxHeader = 8 << 10
 	}
-	return &Server{cfg: cfg, router: newRouter(operations()), verifier: newVerifier(&cfg)}
+	return &Server{cfg: cfg, router: newRouter(operations()), verifier: newVerifier(&cfg), settings: newSettingsCache()}
 }
 
 // ServeHTTP answers one request. A panic in a handler is logged and becomes
@@ -109,13 +108,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	q := &request{
 		s: s, w: &response{ResponseWriter: w, wait: wait}, r: r,
-		id: newRequestID(), hostID: newHostID(), started: s.cfg.Clock(),
-		length: r.ContentLength, body: r.Body,
+		started: s.cfg.Clock(), length: r.ContentLength, body: r.Body,
 	}
+	q.id, q.hostID = newIDs()
 	h := w.Header()
 	h.Set("Server", "Hallig")
-	h.Set("x-amz-request-id", q.id)
-	h.Set("x-amz-id-2", q.hostID)
+	h.Set("X-Amz-Request-Id", q.id)
+	h.Set("X-Amz-Id-2", q.hostID)
 	var failed *Error
 	defer func() {
 		if p := recover(); p != nil {
@@ -313,15 +312,17 @@ func headerSize(r *http.Request) int {
 	return n
 }
 
-// newRequestID returns 16 upper-case hexadecimal digits, as S3's ids look.
-func newRequestID() string {
-	var b [8]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails
-	return strings.ToUpper(hex.EncodeToString(b[:]))
-}
-
-func newHostID() string {
-	var b [32]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails
-	return base64.StdEncoding.EncodeToString(b[:])
+// newIDs returns a request id, 16 upper-case hexadecimal digits, and a host id,
+// base64 of 32 bytes, as S3's ids look.
+func newIDs() (request, host string) {
+	var raw [40]byte
+	rand.Read(raw[:]) //nolint:errcheck // never fails
+	const digits = "0123456789ABCDEF"
+	var text [16 + 44]byte
+	for i, b := range raw[:8] {
+		text[2*i], text[2*i+1] = digits[b>>4], digits[b&15]
+	}
+	base64.StdEncoding.Encode(text[16:], raw[8:])
+	both := string(text[:])
+	return both[:16], both[16:]
 }

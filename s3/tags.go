@@ -19,8 +19,10 @@ const (
 
 // parseTagHeader reads x-amz-tagging: tags as URL query parameters.
 func parseTagHeader(header string) ([]catalog.Tag, error) {
-	malformed := invalidArgument("x-amz-tagging", header,
-		"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+	malformed := func() ([]catalog.Tag, error) {
+		return nil, invalidArgument("x-amz-tagging", header,
+			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+	}
 	var tags []catalog.Tag
 	for pair := range strings.SplitSeq(header, "&") {
 		if pair == "" {
@@ -30,11 +32,11 @@ func parseTagHeader(header string) ([]catalog.Tag, error) {
 		key, err1 := url.QueryUnescape(k)
 		value, err2 := url.QueryUnescape(v)
 		if err1 != nil || err2 != nil || key == "" || !utf8.ValidString(key) || !utf8.ValidString(value) {
-			return nil, malformed
+			return malformed()
 		}
 		for _, t := range tags {
 			if t.Key == key {
-				return nil, malformed
+				return malformed()
 			}
 		}
 		tags = append(tags, catalog.Tag{Key: key, Value: value})

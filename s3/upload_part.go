@@ -53,13 +53,13 @@ func (s *Server) uploadPart(ctx context.Context, q *request) error {
 		return q.uploadError(err)
 	}
 	q.objectSize = p.Size
-	q.set("ETag", quote(p.ETag))
+	q.set("Etag", quote(p.ETag))
 	switch {
 	case beside != nil:
-		q.set(claimed.algorithm.header(), beside.sum())
+		q.set(claimed.algorithm.field, beside.sum())
 	case claimed.algorithm != nil || !unasked(u.Checksum):
 		if a := findChecksum(u.Checksum.Algorithm); a != nil {
-			q.set(a.header(), p.Checksum)
+			q.set(a.field, p.Checksum)
 		}
 	}
 	q.setEncryption(u.Encryption)

@@ -18,7 +18,7 @@ func (s *Server) uploadPartCopy(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := parseCopySource(q.header("x-amz-copy-source")); err != nil {
+	if _, err := parseCopySource(q.header("X-Amz-Copy-Source")); err != nil {
 		return err
 	}
 	if _, err := q.Bucket(ctx); err != nil {
@@ -36,7 +36,7 @@ func (s *Server) uploadPartCopy(ctx context.Context, q *request) error {
 		return err
 	}
 	part := span{0, src.version.Size}
-	if h := q.header("x-amz-copy-source-range"); h != "" {
+	if h := q.header("X-Amz-Copy-Source-Range"); h != "" {
 		if part, err = parseCopyRange(h, src.version.Size); err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (s *Server) uploadPartCopy(ctx context.Context, q *request) error {
 	}
 	q.objectSize = p.Size
 	if src.bucket.Versioning != catalog.Unversioned {
-		q.set("x-amz-copy-source-version-id", string(src.version.ID()))
+		q.set("X-Amz-Copy-Source-Version-Id", string(src.version.ID()))
 	}
 	q.setEncryption(u.Encryption)
 	return q.XML(&copyResult{

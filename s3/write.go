@@ -42,8 +42,8 @@ func (q *request) parseWrite(ctx context.Context, h http.Header, b *objects.Buck
 	if a.StorageClass, err = parseStorageClass(h); err != nil {
 		return w, err
 	}
-	if w.tagged = h.Get("x-amz-tagging") != ""; w.tagged {
-		if a.Tags, err = parseTagHeader(h.Get("x-amz-tagging")); err != nil {
+	if w.tagged = h.Get("X-Amz-Tagging") != ""; w.tagged {
+		if a.Tags, err = parseTagHeader(h.Get("X-Amz-Tagging")); err != nil {
 			return w, err
 		}
 	}
@@ -78,7 +78,7 @@ func (q *request) permitWrite(ctx context.Context, h http.Header, w write) error
 			return err
 		}
 	}
-	if h.Get("x-amz-object-lock-legal-hold") != "" {
+	if h.Get("X-Amz-Object-Lock-Legal-Hold") != "" {
 		if err := q.permit(ctx, "s3:PutObjectLegalHold"); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (q *request) setWritten(b *objects.Bucket, v *catalog.Version) {
 // have.
 func (q *request) setVersion(b *objects.Bucket, v *catalog.Version) {
 	if b.Versioning != catalog.Unversioned {
-		q.set("x-amz-version-id", string(v.ID()))
+		q.set("X-Amz-Version-Id", string(v.ID()))
 	}
 }
 

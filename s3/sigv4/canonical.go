@@ -139,6 +139,21 @@ func headerValues(r *http.Request, name string) []string {
 	case "transfer-encoding":
 		return r.TransferEncoding
 	}
+	var canonical [64]byte
+	if len(name) > len(canonical) {
+		return r.Header[http.CanonicalHeaderKey(name)]
+	}
+	upper := true
+	for i := range len(name) {
+		c := name[i]
+		if upper && 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		canonical[i], upper = c, c == '-'
+	}
+	if v, ok := r.Header[string(canonical[:len(name)])]; ok { // no copy is made to look
+		return v
+	}
 	return r.Header[http.CanonicalHeaderKey(name)]
 }
 
@@ -181,9 +196,13 @@ func unsignedHeaders(r *http.Request, signed []string) []string {
 		missing = append(missing, "host")
 	}
 	for name := range r.Header {
-		lower := strings.ToLower(name)
-		if strings.HasPrefix(lower, "x-amz-") && !slices.Contains(signed, lower) {
-			missing = append(missing, lower)
+		const prefix = "x-amz-"
+		if len(name) < len(prefix) || !strings.EqualFold(name[:len(prefix)], prefix) {
+			continue
+		}
+		// The names in signed are in lower case, so one that folds to this is it.
+		if !slices.ContainsFunc(signed, func(s string) bool { return len(s) == len(name) && strings.EqualFold(s, name) }) {
+			missing = append(missing, strings.ToLower(name))
 		}
 	}
 	slices.Sort(missing)

@@ -27,25 +27,37 @@ type components struct{ credential, signedHeaders, signature string }
 
 // parseComponents reads "Credential=…, SignedHeaders=…, Signature=…".
 func parseComponents(rest string) (components, *Error) {
-	parts := strings.Split(rest, ",")
-	if len(parts) != 3 {
-		return components{}, errHeader("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
+	var c components
+	if strings.Count(rest, ",") != 2 {
+		return c, errHeader("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
 	}
-	found := make(map[string]string, 3)
-	for _, p := range parts {
+	for p := range strings.SplitSeq(rest, ",") {
 		p = strings.TrimSpace(p)
 		name, value, ok := strings.Cut(p, "=")
 		if !ok || name == "" || value == "" {
 			return components{}, errHeader("the authorization component %q is malformed.", clip(p))
 		}
-		found[name] = value
-	}
-	for _, name := range []string{"Credential", "SignedHeaders", "Signature"} {
-		if found[name] == "" {
-			return components{}, errHeader("missing %s.", name)
+		switch name {
+		case "Credential":
+			c.credential = value
+		case "SignedHeaders":
+			c.signedHeaders = value
+		case "Signature":
+			c.signature = value
 		}
 	}
-	return components{found["Credential"], found["SignedHeaders"], found["Signature"]}, nil
+	missing := ""
+	switch {
+	case c.credential == "":
+		missing = "Credential"
+	case c.signedHeaders == "":
+		missing = "SignedHeaders"
+	case c.signature == "":
+		missing = "Signature"
+	default:
+		return c, nil
+	}
+	return components{}, errHeader("missing %s.", missing)
 }
 
 func (v *Verifier) headerV4(r *http.Request, query []parameter, rest string) (Auth, error) {

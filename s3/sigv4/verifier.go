@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -186,7 +187,11 @@ func mac(key []byte, data string) []byte {
 // stringToSign is the V4 string of a canonical request.
 func stringToSign(date, scope string, canonical []byte) string {
 	sum := sha256.Sum256(canonical)
-	return algorithm + "\n" + date + "\n" + scope + "\n" + hex.EncodeToString(sum[:])
+	b := make([]byte, 0, len(algorithm)+len(date)+len(scope)+3+2*len(sum))
+	b = append(append(b, algorithm...), '\n')
+	b = append(append(b, date...), '\n')
+	b = append(append(b, scope...), '\n')
+	return string(hex.AppendEncode(b, sum[:]))
 }
 
 // matches compares a hexadecimal signature in constant time.
@@ -194,8 +199,11 @@ func (v *Verifier) matches(key [sha256.Size]byte, toSign, signature string) bool
 	if v.acceptAny {
 		return true
 	}
+	h := hmac.New(sha256.New, key[:])
+	io.WriteString(h, toSign) //nolint:errcheck // a hash takes every write
+	var sum [sha256.Size]byte
 	var want [2 * sha256.Size]byte
-	hex.Encode(want[:], mac(key[:], toSign))
+	hex.Encode(want[:], h.Sum(sum[:0]))
 	return subtle.ConstantTimeCompare(want[:], []byte(signature)) == 1
 }
 
