@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/hallig-cloud/hallig/catalog"
@@ -74,9 +73,7 @@ func (p listParams) text(s string) string {
 	if p.encoding != "url" {
 		return s
 	}
-	s = url.QueryEscape(s)
-	s = strings.ReplaceAll(s, "%2F", "/")
-	return strings.ReplaceAll(s, "%2A", "*")
+	return string(appendURL(nil, s))
 }
 
 // query returns the catalog's query.
@@ -91,35 +88,6 @@ type commonPrefix struct{ Prefix string }
 type owner struct {
 	ID          string
 	DisplayName string `xml:",omitempty"`
-}
-
-// listedObject is an object or a version in a list.
-type listedObject struct {
-	Key               string
-	VersionID         string `xml:"VersionId,omitempty"`
-	IsLatest          *bool  `xml:",omitempty"`
-	LastModified      string
-	ETag              string   `xml:",omitempty"`
-	ChecksumAlgorithm []string `xml:",omitempty"`
-	ChecksumType      string   `xml:",omitempty"`
-	Size              *int64   `xml:",omitempty"`
-	StorageClass      string   `xml:",omitempty"`
-	Owner             *owner   `xml:",omitempty"`
-}
-
-// listObject renders a current object.
-func (p listParams) listObject(v *catalog.Summary, withOwner bool) listedObject {
-	o := listedObject{
-		Key: p.text(v.Key), LastModified: isoTime(time.UnixMilli(v.Modified)), ETag: quote(v.ETag),
-		ChecksumType: v.ChecksumType, Size: &v.Size, StorageClass: storageClass(v.StorageClass),
-	}
-	if v.ChecksumAlgorithm != "" {
-		o.ChecksumAlgorithm = []string{v.ChecksumAlgorithm}
-	}
-	if withOwner {
-		o.Owner = &owner{ID: v.Owner}
-	}
-	return o
 }
 
 // tokens are opaque to clients: the key behind which to go on, with a version

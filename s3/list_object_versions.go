@@ -2,46 +2,10 @@ package s3
 
 import (
 	"context"
-	"encoding/xml"
 	"strings"
-	"time"
 
 	"github.com/hallig-cloud/hallig/catalog"
 )
-
-// listVersionsResult keeps versions and delete markers in one sequence, in the
-// order of the list, as S3 does.
-type listVersionsResult struct {
-	XMLName             xml.Name `xml:"ListVersionsResult"`
-	Xmlns               string   `xml:"xmlns,attr"`
-	Name                string
-	Prefix              string
-	KeyMarker           string
-	VersionIDMarker     string `xml:"VersionIdMarker"`
-	NextKeyMarker       string `xml:",omitempty"`
-	NextVersionIDMarker string `xml:"NextVersionIdMarker,omitempty"`
-	MaxKeys             int
-	Delimiter           string `xml:",omitempty"`
-	EncodingType        string `xml:",omitempty"`
-	IsTruncated         bool
-	Entries             []versionEntry
-	CommonPrefixes      []commonPrefix
-}
-
-// A versionEntry is a Version or a DeleteMarker element.
-type versionEntry struct {
-	marker bool
-	object listedObject
-}
-
-// MarshalXML names the element after what it is.
-func (v versionEntry) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
-	start.Name.Local = "Version"
-	if v.marker {
-		start.Name.Local = "DeleteMarker"
-	}
-	return e.EncodeElement(v.object, start)
-}
 
 // listObjectVersions is ListObjectVersions.
 func (s *Server) listObjectVersions(ctx context.Context, q *request) error {
@@ -59,25 +23,62 @@ func (s *Server) listObjectVersions(ctx context.Context, q *request) error {
 	if _, err := q.Bucket(ctx); err != nil {
 		return err
 	}
-	r := listVersionsResult{
-		Xmlns: Namespace, Name: q.bucketName, Prefix: p.text(p.prefix), KeyMarker: p.text(after.Key),
-		VersionIDMarker: string(after.Version), MaxKeys: p.limit, Delimiter: p.text(p.delimiter), EncodingType: p.encoding,
-	}
 	page, err := s.list(ctx, q, p.query(catalog.ListVersions, after))
 	if err != nil {
 		return err
 	}
-	if r.IsTruncated = page.Truncated; page.Truncated {
-		r.NextKeyMarker, r.NextVersionIDMarker = p.text(page.Next.Key), string(page.Next.Version)
+	return q.sendList(p, &page, listVersions{q.bucketName, after})
+}
+
+// A listVersions is what a ListObjectVersions asks for beyond what all lists
+// share.
+type listVersions struct {
+	bucket string
+	after  catalog.Marker
+}
+
+// document makes the answer. Versions and delete markers come in one sequence,
+// in the order of the list, as S3 has it.
+func (l listVersions) document(d *listDocument, p listParams, page *catalog.Page) {
+	d.open("ListVersionsResult")
+	d.text("Name", l.bucket)
+	d.encoded("Prefix", p.prefix)
+	d.encoded("KeyMarker", l.after.Key)
+	d.text("VersionIdMarker", string(l.after.Version))
+	if page.Truncated {
+		d.encodedUnlessEmpty("NextKeyMarker", page.Next.Key)
+		d.textUnlessEmpty("NextVersionIdMarker", string(page.Next.Version))
 	}
+	d.number("MaxKeys", int64(p.limit))
+	d.encodedUnlessEmpty("Delimiter", p.delimiter)
+	d.textUnlessEmpty("EncodingType", p.encoding)
+	d.boolean("IsTruncated", page.Truncated)
 	for i := range page.Items {
-		if it := &page.Items[i]; it.Prefix != "" {
-			r.CommonPrefixes = append(r.CommonPrefixes, commonPrefix{p.text(it.Prefix)})
-		} else {
-			r.Entries = append(r.Entries, p.listVersion(&it.Version))
+		if it := &page.Items[i]; it.Prefix == "" {
+			d.version(&it.Version)
 		}
 	}
-	return q.XML(&r)
+	d.commonPrefixes(page.Items)
+	d.close("ListVersionsResult")
+}
+
+// version writes a version or a delete marker.
+func (d *listDocument) version(v *catalog.Summary) {
+	name := "Version"
+	if v.DeleteMarker {
+		name = "DeleteMarker"
+	}
+	d.begin(name)
+	d.encoded("Key", v.Key)
+	d.textUnlessEmpty("VersionId", string(v.ID))
+	d.boolean("IsLatest", v.Latest)
+	if v.DeleteMarker {
+		d.time("LastModified", v.Modified)
+	} else {
+		d.object(v)
+	}
+	d.owner(v.Owner)
+	d.close(name)
 }
 
 // versionMarker reads key-marker and version-id-marker.
@@ -101,17 +102,4 @@ func (q *request) versionMarker() (catalog.Marker, error) {
 	}
 	m.Version = id
 	return m, nil
-}
-
-// listVersion renders a version or a delete marker.
-func (p listParams) listVersion(v *catalog.Summary) versionEntry {
-	if v.DeleteMarker {
-		return versionEntry{true, listedObject{
-			Key: p.text(v.Key), VersionID: string(v.ID), IsLatest: &v.Latest,
-			LastModified: isoTime(time.UnixMilli(v.Modified)), Owner: &owner{ID: v.Owner},
-		}}
-	}
-	o := p.listObject(v, true)
-	o.VersionID, o.IsLatest = string(v.ID), &v.Latest
-	return versionEntry{false, o}
 }

@@ -2,65 +2,49 @@ package s3
 
 import (
 	"context"
-	"encoding/xml"
 
 	"github.com/hallig-cloud/hallig/catalog"
 )
 
-type listV2Result struct {
-	XMLName               xml.Name `xml:"ListBucketResult"`
-	Xmlns                 string   `xml:"xmlns,attr"`
-	Name                  string
-	Prefix                string
-	ContinuationToken     string `xml:",omitempty"`
-	NextContinuationToken string `xml:",omitempty"`
-	StartAfter            string `xml:",omitempty"`
-	KeyCount              int
-	MaxKeys               int
-	Delimiter             string `xml:",omitempty"`
-	EncodingType          string `xml:",omitempty"`
-	IsTruncated           bool
-	Contents              []listedObject
-	CommonPrefixes        []commonPrefix
-}
-
 // listObjectsV2 is ListObjectsV2.
 func (s *Server) listObjectsV2(ctx context.Context, q *request) error {
-	p, err := parseListParams(q.query, "max-keys")
-	if err != nil {
-		return err
+	l := listV2{
+		bucket: q.bucketName, startAfter: q.query.Get("start-after"), token: q.query.Get("continuation-token"),
+		owners: q.query.Get("fetch-owner") == "true",
 	}
-	after := q.query.Get("start-after")
-	token := q.query.Get("continuation-token")
-	r := listV2Result{
-		Xmlns: Namespace, Name: q.bucketName, Prefix: p.text(p.prefix), StartAfter: p.text(after),
-		ContinuationToken: token, MaxKeys: p.limit, Delimiter: p.text(p.delimiter), EncodingType: p.encoding,
-	}
+	after := l.startAfter
 	if q.query.Has("continuation-token") {
-		behind, err := decodeToken(token)
+		behind, err := decodeToken(l.token)
 		if err != nil {
 			return err
 		}
 		after = max(after, behind)
 	}
-	if _, err := q.Bucket(ctx); err != nil {
-		return err
-	}
-	page, err := s.list(ctx, q, p.query(catalog.ListCurrent, catalog.Marker{Key: after}))
-	if err != nil {
-		return err
-	}
-	r.IsTruncated, r.KeyCount = page.Truncated, len(page.Items)
+	return s.listCurrent(ctx, q, catalog.Marker{Key: after}, l)
+}
+
+// A listV2 is what a ListObjectsV2 asks for beyond what all lists share.
+type listV2 struct {
+	bucket, startAfter, token string
+	owners                    bool
+}
+
+// document makes the answer.
+func (l listV2) document(d *listDocument, p listParams, page *catalog.Page) {
+	d.open("ListBucketResult")
+	d.text("Name", l.bucket)
+	d.encoded("Prefix", p.prefix)
+	d.textUnlessEmpty("ContinuationToken", l.token)
 	if page.Truncated {
-		r.NextContinuationToken = encodeToken(page.Next.Key)
+		d.text("NextContinuationToken", encodeToken(page.Next.Key))
 	}
-	withOwner := q.query.Get("fetch-owner") == "true"
-	for i := range page.Items {
-		if it := &page.Items[i]; it.Prefix != "" {
-			r.CommonPrefixes = append(r.CommonPrefixes, commonPrefix{p.text(it.Prefix)})
-		} else {
-			r.Contents = append(r.Contents, p.listObject(&it.Version, withOwner))
-		}
-	}
-	return q.XML(&r)
+	d.encodedUnlessEmpty("StartAfter", l.startAfter)
+	d.number("KeyCount", int64(len(page.Items)))
+	d.number("MaxKeys", int64(p.limit))
+	d.encodedUnlessEmpty("Delimiter", p.delimiter)
+	d.textUnlessEmpty("EncodingType", p.encoding)
+	d.boolean("IsTruncated", page.Truncated)
+	d.contents(page.Items, l.owners)
+	d.commonPrefixes(page.Items)
+	d.close("ListBucketResult")
 }

@@ -89,6 +89,11 @@ func (q *request) XMLStatus(status int, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode the response: %w", err)
 	}
+	return q.sendDocument(status, doc)
+}
+
+// sendDocument answers with an XML document, which it does not keep.
+func (q *request) sendDocument(status int, doc []byte) error {
 	h := q.w.Header()
 	h.Set("Content-Type", "application/xml")
 	h.Set("Content-Length", strconv.Itoa(len(doc)))

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hallig-cloud/hallig/access"
@@ -74,6 +75,7 @@ type Server struct {
 	router   *router
 	verifier *sigv4.Verifier
 	settings *settingsCache
+	lists    sync.Pool // of *listDocument
 }
 
 // New returns a Server.

@@ -12,7 +12,7 @@ import (
 
 // uploadPart is UploadPart.
 func (s *Server) uploadPart(ctx context.Context, q *request) error {
-	number, err := parsePartNumber(q.query.Get("partNumber"))
+	number, customer, err := q.parsePart()
 	if err != nil {
 		return err
 	}
@@ -24,18 +24,8 @@ func (s *Server) uploadPart(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	customer, err := parseCustomerKey(q.r.Header, customerPrefix, q.secure())
+	u, err := q.uploadOfPart(ctx, customer)
 	if err != nil {
-		return err
-	}
-	if _, err := q.Bucket(ctx); err != nil {
-		return err
-	}
-	u, err := q.upload(ctx)
-	if err != nil {
-		return err
-	}
-	if err := checkUploadKey(&u, customer); err != nil {
 		return err
 	}
 	if err := claimed.checkPart(u.Checksum); err != nil {
@@ -64,6 +54,29 @@ func (s *Server) uploadPart(ctx context.Context, q *request) error {
 	}
 	q.setEncryption(u.Encryption)
 	return q.OK()
+}
+
+// parsePart reads what UploadPart and UploadPartCopy have in common: the part's
+// number and the customer's key.
+func (q *request) parsePart() (number int, customer customerKey, err error) {
+	if number, err = parsePartNumber(q.query.Get("partNumber")); err != nil {
+		return 0, customer, err
+	}
+	customer, err = parseCustomerKey(q.r.Header, customerPrefix, q.secure())
+	return number, customer, err
+}
+
+// uploadOfPart finds the upload that a part is for, which must be under the
+// same customer's key.
+func (q *request) uploadOfPart(ctx context.Context, customer customerKey) (catalog.Upload, error) {
+	if _, err := q.Bucket(ctx); err != nil {
+		return catalog.Upload{}, err
+	}
+	u, err := q.upload(ctx)
+	if err != nil {
+		return u, err
+	}
+	return u, checkUploadKey(&u, customer)
 }
 
 // checkPart holds the checksum of a part against what the upload was created

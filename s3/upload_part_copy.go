@@ -10,25 +10,15 @@ import (
 
 // uploadPartCopy is UploadPartCopy.
 func (s *Server) uploadPartCopy(ctx context.Context, q *request) error {
-	number, err := parsePartNumber(q.query.Get("partNumber"))
-	if err != nil {
-		return err
-	}
-	customer, err := parseCustomerKey(q.r.Header, customerPrefix, q.secure())
+	number, customer, err := q.parsePart()
 	if err != nil {
 		return err
 	}
 	if _, err := parseCopySource(q.header("X-Amz-Copy-Source")); err != nil {
 		return err
 	}
-	if _, err := q.Bucket(ctx); err != nil {
-		return err
-	}
-	u, err := q.upload(ctx)
+	u, err := q.uploadOfPart(ctx, customer)
 	if err != nil {
-		return err
-	}
-	if err := checkUploadKey(&u, customer); err != nil {
 		return err
 	}
 	src, err := q.findSource(ctx)
