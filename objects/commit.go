@@ -128,19 +128,6 @@ func (s *Store) Delete(ctx context.Context, bucket string, r ...DeleteRequest) (
 	if err != nil {
 		return nil, fmt.Errorf("delete in %s: %w", bucket, err)
 	}
-	for i, result := range results {
-		if result.Err != nil {
-			continue
-		}
-		name := "ObjectRemoved:Delete"
-		if result.Version.DeleteMarker && r[i].Version == catalog.CurrentVersion {
-			name = "ObjectRemoved:DeleteMarkerCreated"
-		}
-		if result.Version.Key == "" { // nothing was there; S3 tells of it all the same
-			result.Version.Key = r[i].Key
-		}
-		s.event(name, bucket, result.Version)
-	}
 	return results, nil
 }
 
@@ -171,7 +158,6 @@ func (s *Store) Change(ctx context.Context, bucket, key string, v catalog.Versio
 			err = results[0].Err
 		}
 		if err == nil {
-			s.changed(bucket, &old, results[0].Version)
 			return results[0].Version, nil
 		}
 		if !errors.Is(err, hallig.ErrConflict) {
@@ -179,24 +165,4 @@ func (s *Store) Change(ctx context.Context, bucket, key string, v catalog.Versio
 		}
 	}
 	return catalog.Version{}, fmt.Errorf("change %s/%s: too many changes at once: %w", bucket, key, hallig.ErrConflict)
-}
-
-// changed tells of what S3 has events for.
-func (s *Store) changed(bucket string, old *catalog.Version, now catalog.Version) {
-	if !slices.Equal(old.Tags, now.Tags) {
-		name := "ObjectTagging:Put"
-		if len(now.Tags) == 0 {
-			name = "ObjectTagging:Delete"
-		}
-		s.event(name, bucket, now)
-	}
-	if string(old.ACL) != string(now.ACL) {
-		s.event("ObjectAcl:Put", bucket, now)
-	}
-}
-
-func (s *Store) event(name, bucket string, v catalog.Version) {
-	if s.config.Events != nil {
-		s.config.Events(Event{Name: name, Bucket: bucket, Version: v, At: s.now()})
-	}
 }

@@ -75,7 +75,6 @@ func (s *Store) Complete(ctx context.Context, r CompleteRequest) (catalog.Versio
 	if err != nil {
 		return catalog.Version{}, fmt.Errorf("complete %s/%s: %w", r.Bucket, r.Key, err)
 	}
-	s.event("ObjectCreated:CompleteMultipartUpload", r.Bucket, v)
 	return v, nil
 }
 

@@ -48,9 +48,6 @@ type Config struct {
 	// Damage is told of every shard found missing or bad, and of every shard that
 	// a write had to leave out. It is called from the request and must not block.
 	Damage func(Damage)
-	// Events is told of every change of an object after its commit. It is called
-	// from the request and must not block.
-	Events func(Event)
 
 	// Survive is the promise of buckets that state none; "" is
 	// placement.Default of the topology at the time of the write.

@@ -21,7 +21,6 @@ func (s *Store) Copy(ctx context.Context, r CopyRequest) (catalog.Version, error
 	if err != nil {
 		return catalog.Version{}, fmt.Errorf("copy to %s/%s: %w", r.Bucket, r.Key, err)
 	}
-	s.event("ObjectCreated:Copy", r.Bucket, v)
 	return v, nil
 }
 

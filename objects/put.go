@@ -22,7 +22,6 @@ func (s *Store) Put(ctx context.Context, r PutRequest) (catalog.Version, error) 
 	if err != nil {
 		return v, fmt.Errorf("put %s/%s: %w", r.Bucket, r.Key, err)
 	}
-	s.event("ObjectCreated:Put", r.Bucket, v)
 	return v, nil
 }
 

@@ -149,7 +149,9 @@ type API interface {
 	Parts(ctx context.Context, bucket, key string, id hallig.UploadID, after, limit int) ([]catalog.Part, bool, error)
 }
 
-// An Event says that an object changed; it is emitted after the commit.
+// An Event says that an object changed. Whoever asked for the change tells of it,
+// after the commit: the doors, which know for whom, and lifecycle. A Store tells
+// nobody, so that nothing is told of twice.
 type Event struct {
 	Name    string // S3's, without "s3:": ObjectCreated:Put, ObjectRemoved:Delete …
 	Bucket  string

@@ -557,15 +557,11 @@ func TestEventsAndRecords(t *testing.T) {
 	d.put(b, "k", "body")
 	_, _, _ = d.get(b, "absent")
 	must[*awss3.DeleteObjectOutput](t)(d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("k")}))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var names []string
-	for _, e := range d.events {
-		names = append(names, e.Name+" "+e.Version.Key)
-	}
-	if fmt.Sprint(names) != "[ObjectCreated:Put k ObjectRemoved:Delete k]" {
+	if names := d.told(); fmt.Sprint(names) != "[ObjectCreated:Put k ObjectRemoved:Delete k]" {
 		t.Errorf("%v", names)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var ops []string
 	for _, r := range d.records {
 		ops = append(ops, fmt.Sprint(r.Operation, r.Status, r.Code))
@@ -573,4 +569,52 @@ func TestEventsAndRecords(t *testing.T) {
 	if fmt.Sprint(ops) != "[CreateBucket200 PutObject200 GetObject404NoSuchKey DeleteObject204]" {
 		t.Errorf("%v", ops)
 	}
+}
+
+// told returns what was told of objects since it was last asked.
+func (d *door) told() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for _, e := range d.events {
+		names = append(names, e.Name+" "+e.Version.Key)
+	}
+	d.events = nil
+	return names
+}
+
+// TestEventsOnce: each change of an object is told of once, by its S3 name.
+func TestEventsOnce(t *testing.T) {
+	d := openDoor(t)
+	b, k := d.bucket("attacked", func(in *awss3.CreateBucketInput) { in.ObjectOwnership = types.ObjectOwnershipObjectWriter }), aws.String("k")
+	step := func(want string, err error) {
+		t.Helper()
+		if got := strings.Join(d.told(), ", "); err != nil || got != want {
+			t.Errorf("told of %q, want %q; %v", got, want, err)
+		}
+	}
+	d.put(b, "k", "body")
+	step("ObjectCreated:Put k", nil)
+	_, err := d.root.PutObjectTagging(ctx, &awss3.PutObjectTaggingInput{Bucket: &b, Key: k, Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}}})
+	step("ObjectTagging:Put k", err)
+	_, err = d.root.DeleteObjectTagging(ctx, &awss3.DeleteObjectTaggingInput{Bucket: &b, Key: k})
+	step("ObjectTagging:Delete k", err)
+	_, err = d.root.PutObjectAcl(ctx, &awss3.PutObjectAclInput{Bucket: &b, Key: k, ACL: types.ObjectCannedACLPublicRead})
+	step("ObjectAcl:Put k", err)
+	_, err = d.root.CopyObject(ctx, &awss3.CopyObjectInput{Bucket: &b, Key: aws.String("copy"), CopySource: aws.String(b + "/k")})
+	step("ObjectCreated:Copy copy", err)
+	if code := d.takers()["form"]("posted"); code != "" {
+		t.Error(code)
+	}
+	step("ObjectCreated:Post posted", nil)
+	if code := d.takers()["completion"]("whole"); code != "" {
+		t.Error(code)
+	}
+	step("ObjectCreated:CompleteMultipartUpload whole", nil)
+	_, err = d.root.DeleteObjects(ctx, &awss3.DeleteObjectsInput{Bucket: &b, Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: k}, {Key: aws.String("copy")}}}})
+	step("ObjectRemoved:Delete k, ObjectRemoved:Delete copy", err)
+	versioned(d, b)
+	_, err = d.root.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &b, Key: aws.String("whole")})
+	step("ObjectRemoved:DeleteMarkerCreated whole", err)
+	step("", nil)
 }

@@ -48,7 +48,6 @@ type Mesh struct {
 
 	mu     sync.Mutex
 	damage []objects.Damage
-	events []objects.Event
 }
 
 // NewMesh returns a running Mesh. Its Store is closed when the test ends.
@@ -76,7 +75,6 @@ func NewMesh(t testing.TB, o Options) *Mesh {
 		Catalog: m.Catalog, Drives: m.Drives, Keys: m.Keys, Mesh: mesh, Session: hallig.NewID(),
 		HedgeAfter: 10 * time.Second, // a loaded test machine is not a slow drive
 		Damage:     func(d objects.Damage) { m.mu.Lock(); defer m.mu.Unlock(); m.damage = append(m.damage, d) },
-		Events:     func(e objects.Event) { m.mu.Lock(); defer m.mu.Unlock(); m.events = append(m.events, e) },
 	}
 	if o.WrapCatalog != nil {
 		config.Catalog = o.WrapCatalog(m.Catalog)
@@ -100,13 +98,6 @@ func (m *Mesh) Damage() []objects.Damage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.damage)
-}
-
-// Events returns what the Store told of so far.
-func (m *Mesh) Events() []objects.Event {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.events)
 }
 
 // Drives implements objects.Drives over stores that a test can take away.
