@@ -112,10 +112,15 @@ func (c *Code) encodeUneven(data, parity [][]byte) error {
 }
 
 // Reconstruct fills in the shards named by want (indexes; nil: every missing
-// one). shards holds K+M entries, nil where a shard is missing, at the lengths
-// given (a Layout's Lengths). Shards of length 0 are never missing. It returns
-// hallig.ErrLost, and fills in nothing, if fewer than K are there. Bytes are
-// not checked: a wrong shard gives wrong shards.
+// one). shards holds K+M entries at the lengths given (a Layout's Lengths),
+// empty where a shard is missing. Shards of length 0 are never missing. It
+// returns hallig.ErrLost, and fills in nothing, if fewer than K are there. Bytes
+// are not checked: a wrong shard gives wrong shards.
+//
+// Memory is the caller's where it gives any: an entry whose capacity reaches
+// the first shard's length is filled in, or padded with zeros behind its end,
+// where it is (entries of length 0 may share theirs); for others it is
+// allocated.
 func (c *Code) Reconstruct(shards [][]byte, lengths, want []int) error {
 	missing, err := c.missing(shards, lengths, want)
 	if err != nil || len(missing) == 0 {
@@ -129,22 +134,20 @@ func (c *Code) Reconstruct(shards [][]byte, lengths, want []int) error {
 	required := make([]bool, len(shards))
 	have := 0
 	for i, s := range shards {
-		if s == nil && lengths[i] > 0 {
+		if len(s) == 0 && lengths[i] > 0 {
 			continue
 		}
 		have++
-		work[i] = s
-		if len(s) < size {
-			work[i] = make([]byte, size)
-			copy(work[i], s)
-		}
+		work[i] = padded(s, size)
 	}
 	if have < c.k {
 		return fmt.Errorf("reconstruct: %d of %d shards are left, %d are needed: %w", have, len(shards), c.k, hallig.ErrLost)
 	}
 	for _, i := range missing {
 		required[i] = true
-		work[i] = make([]byte, 0, size)
+		if work[i] = shards[i][:0]; cap(work[i]) < size {
+			work[i] = make([]byte, 0, size)
+		}
 	}
 	if err := c.rs.ReconstructSome(work, required); err != nil {
 		return c.wrap("reconstruct", err)
@@ -153,6 +156,19 @@ func (c *Code) Reconstruct(shards [][]byte, lengths, want []int) error {
 		shards[i] = work[i][:lengths[i]]
 	}
 	return nil
+}
+
+// padded returns s with zeros behind it up to size bytes.
+func padded(s []byte, size int) []byte {
+	if len(s) == size {
+		return s
+	}
+	if cap(s) < size {
+		return append(make([]byte, 0, size), s...)[:size]
+	}
+	whole := s[:size]
+	clear(whole[len(s):])
+	return whole
 }
 
 // missing checks the arguments of Reconstruct and returns the wanted shards
@@ -165,14 +181,14 @@ func (c *Code) missing(shards [][]byte, lengths, want []int) ([]int, error) {
 		switch {
 		case lengths[i] < 0 || lengths[i] > lengths[0], (i >= c.k || c.k == 1) && lengths[i] != lengths[0]:
 			return nil, fmt.Errorf("reconstruct: length %d of shard %d does not fit the first one's %d: %w", lengths[i], i, lengths[0], hallig.ErrInvalid)
-		case s != nil && len(s) != lengths[i]:
+		case len(s) > 0 && len(s) != lengths[i]:
 			return nil, fmt.Errorf("reconstruct: shard %d has %d bytes, want %d: %w", i, len(s), lengths[i], hallig.ErrInvalid)
 		}
 	}
 	var out []int
 	if want == nil {
 		for i, s := range shards {
-			if s == nil {
+			if len(s) == 0 {
 				out = c.add(out, shards, lengths, i)
 			}
 		}
@@ -182,7 +198,7 @@ func (c *Code) missing(shards [][]byte, lengths, want []int) ([]int, error) {
 		if i < 0 || i >= len(shards) {
 			return nil, fmt.Errorf("reconstruct shard %d of %d: %w", i, len(shards), hallig.ErrInvalid)
 		}
-		if shards[i] == nil {
+		if len(shards[i]) == 0 {
 			out = c.add(out, shards, lengths, i)
 		}
 	}
@@ -191,7 +207,9 @@ func (c *Code) missing(shards [][]byte, lengths, want []int) ([]int, error) {
 
 func (c *Code) add(out []int, shards [][]byte, lengths []int, i int) []int {
 	if lengths[i] == 0 {
-		shards[i] = []byte{}
+		if shards[i] == nil {
+			shards[i] = []byte{}
+		}
 		return out
 	}
 	return append(out, i)
@@ -199,11 +217,11 @@ func (c *Code) add(out []int, shards [][]byte, lengths []int, i int) []int {
 
 func (c *Code) copyOut(shards [][]byte, lengths, missing []int) error {
 	for _, s := range shards {
-		if s == nil {
+		if len(s) == 0 {
 			continue
 		}
 		for _, i := range missing {
-			shards[i] = append([]byte(nil), s[:lengths[i]]...)
+			shards[i] = append(shards[i][:0], s[:lengths[i]]...)
 		}
 		return nil
 	}

@@ -300,3 +300,44 @@ func TestCodes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReconstructInPlace: given the room, nothing is allocated for bytes, what
+// lies behind the room's end is not touched, and the shards are the same.
+func TestReconstructInPlace(t *testing.T) {
+	r := newRand(t)
+	c, _ := New(4, 2)
+	for range 200 {
+		l, err := NewLayout(4, 2, 1+r.Int64N(9*shard.BlockSize))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shards := encode(t, c, l, randomBytes(r, l.Sealed))
+		lengths := l.Lengths()
+		rooms, left := make([][]byte, 6), make([][]byte, 6)
+		zero := bytes.Repeat([]byte{0xee}, lengths[0]) // shared by the empty ones
+		for i := range left {
+			rooms[i] = bytes.Repeat([]byte{0xaa}, lengths[0]+1)
+			left[i] = rooms[i][:copy(rooms[i], shards[i]):lengths[0]]
+			if lengths[i] == 0 {
+				left[i] = zero[:0]
+			}
+		}
+		for _, i := range r.Perm(6)[:2] {
+			left[i] = left[i][:0]
+		}
+		if err := c.Reconstruct(left, lengths, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range left {
+			if !bytes.Equal(left[i], shards[i]) {
+				t.Fatalf("%d bytes: shard %d differs", l.Sealed, i)
+			}
+			if lengths[i] > 0 && &left[i][0] != &rooms[i][0] {
+				t.Fatalf("%d bytes: shard %d is not where its room was", l.Sealed, i)
+			}
+			if rooms[i][lengths[0]] != 0xaa {
+				t.Fatalf("%d bytes: the room of shard %d was left", l.Sealed, i)
+			}
+		}
+	}
+}
