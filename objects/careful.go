@@ -4,80 +4,189 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/seal"
 )
 
-// careful gathers a stripe of which some drive gave wrong bytes with right
-// checksums: whole shards, each held against its vouched-for hash, and decoded
-// from k that are what was written. Liars are reported.
-func (s *Store) careful(ctx context.Context, st *stripe) ([][]byte, error) {
+// A suspicion is the reading of a stripe of which some drive gave wrong bytes
+// with right checksums: whole shards, each held against its vouched-for hash.
+type suspicion struct {
+	store    *Store
+	stripe   *stripe
+	arrivals chan confirmed
+
+	mu   sync.Mutex
+	over bool // what comes now comes too late
+}
+
+// A confirmed shard is what was written, or an error.
+type confirmed struct {
+	fetched
+	index int
+	piece *grant // memory of it
+	err   error
+}
+
+// careful gathers a stripe of which some drive lied, and reports the liar. Every
+// drive is asked, at once, because one of them has lied and only who is asked
+// is found out; the answer waits for k shards that are what was written, and
+// for nobody who is slow. It returns what gather returns.
+func (s *Store) careful(ctx context.Context, st *stripe) (segments, buffers [][]byte, err error) {
 	k, width := st.pool.Scheme.K, st.pool.Scheme.Width()
-	shards := make([][]byte, width)
-	have := 0
-	for i := range shards {
+	size := rounded(int64(st.lengths[0]))
+	g, err := s.memory.acquireOf(ctx, &s.memory.rescue, int64(width+min(k, st.pool.Scheme.M)+1)*size)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer g.release()
+	p := &suspicion{store: s, stripe: st, arrivals: make(chan confirmed, width)}
+	shards := make([]confirmed, width)
+	defer func() { p.end(shards) }()
+	have, pending := 0, 0
+	for _, i := range s.fleet.order(s.config.Drives.Topology(), st.row) {
 		if st.lengths[i] == 0 {
-			shards[i] = []byte{}
 			have++
+			continue
 		}
+		pending++
+		p.ask(i, g.split(size))
 	}
 	var errs []error
-	for _, i := range s.fleet.order(s.config.Drives.Topology(), st.row) {
-		// Every drive is asked, even when k shards are good: one of them has lied,
-		// and only who is asked is found out.
-		if shards[i] != nil {
-			continue
+	for have < k {
+		if pending == 0 {
+			return nil, nil, fmt.Errorf("stripe %d of data %s in pool %d: %w: %w", st.number, st.data, st.pool.ID, hallig.ErrLost, errors.Join(errs...))
 		}
-		var err error
-		if shards[i], err = s.vouchedFor(ctx, st, i); err != nil {
-			errs = append(errs, err)
-			continue
+		select {
+		case a := <-p.arrivals:
+			pending--
+			shards[a.index] = a
+			if a.err != nil {
+				errs = append(errs, a.err)
+			} else {
+				have++
+			}
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
 		}
-		have++
 	}
-	if have < k {
-		return nil, fmt.Errorf("stripe %d of data %s in pool %d: %w: %w", st.number, st.data, st.pool.ID, hallig.ErrLost, errors.Join(errs...))
+	return p.decode(shards)
+}
+
+// ask starts to read one whole shard. It goes on when the request has ended,
+// so that the liar is found; Close ends it.
+func (p *suspicion) ask(index int, piece *grant) {
+	p.store.background.Add(1)
+	go func() {
+		defer p.store.background.Done()
+		a := confirmed{index: index, piece: piece}
+		a.fetched, a.err = p.store.vouchedFor(p.store.life, p.stripe, index)
+		p.mu.Lock()
+		late := p.over
+		if !late {
+			p.arrivals <- a
+		}
+		p.mu.Unlock()
+		if late {
+			p.store.drop(a)
+		}
+	}()
+}
+
+// end recycles the shards that have come, and lets none in any more.
+func (p *suspicion) end(shards []confirmed) {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	for _, a := range shards {
+		p.store.drop(a)
 	}
-	code, err := s.codes.Get(k, st.pool.Scheme.M)
-	if err != nil {
-		return nil, err
+	for {
+		select {
+		case a := <-p.arrivals:
+			p.store.drop(a)
+		default:
+			return
+		}
 	}
-	data := make([]int, k)
+}
+
+func (s *Store) drop(a confirmed) {
+	s.memory.recycle(a.buffer)
+	if a.piece != nil {
+		a.piece.release()
+	}
+}
+
+// decode makes the data shards of the first k that came and copies what is
+// wanted to buffers of its own, for which the request has memory.
+func (p *suspicion) decode(arrived []confirmed) (segments, buffers [][]byte, err error) {
+	st, memory := p.stripe, p.store.memory
+	k := st.pool.Scheme.K
+	shards, data := make([][]byte, len(arrived)), make([]int, k)
+	var rooms [][]byte
+	defer func() {
+		for _, b := range rooms {
+			memory.recycle(b)
+		}
+	}()
+	have := 0
+	for i := range arrived {
+		switch {
+		case have < k && arrived[i].bytes != nil:
+			shards[i] = arrived[i].bytes
+			have++
+		case have < k && st.lengths[i] == 0:
+			have++
+			fallthrough
+		case i < k:
+			room := memory.buffer(st.lengths[0])
+			rooms, shards[i] = append(rooms, room), room[:0]
+		}
+	}
 	for i := range data {
 		data[i] = i
 	}
-	if err := code.Reconstruct(shards, st.lengths, data); err != nil {
-		return nil, fmt.Errorf("decode stripe %d of data %s: %w", st.number, st.data, err)
+	code, err := p.store.codes.Get(k, st.pool.Scheme.M)
+	if err == nil {
+		err = code.Reconstruct(shards, st.lengths, data)
 	}
-	out := make([][]byte, 0, st.to-st.from)
-	for n := st.from; n < st.to; n++ {
-		at := n % st.run * seal.SealedSegment
-		from := shards[n/st.run]
-		out = append(out, from[at:min(at+seal.SealedSegment, len(from))])
+	if err != nil {
+		return nil, nil, fmt.Errorf("decode stripe %d of data %s: %w", st.number, st.data, err)
 	}
-	return out, nil
+	for i := range data {
+		off, n := st.span(i, max(0, st.from-i*st.run), min(st.run, st.to-i*st.run))
+		if n <= 0 {
+			continue
+		}
+		buffer := memory.buffer(n)
+		copy(buffer, shards[i][off:off+n])
+		segments, buffers = split(segments, buffer), append(buffers, buffer)
+	}
+	return segments, buffers, nil
 }
 
 // vouchedFor reads one whole shard from a drive that has what was written.
-func (s *Store) vouchedFor(ctx context.Context, st *stripe, index int) ([]byte, error) {
+func (s *Store) vouchedFor(ctx context.Context, st *stripe, index int) (fetched, error) {
 	var errs []error
 	for _, id := range s.holders(st, index, true) {
-		got, err := s.fetchFrom(ctx, st, index, 0, st.run, id)
+		got, err := s.fetchFrom(ctx, st, index, 0, st.run, st.lengths[0], id)
 		if err == nil {
-			vouched := got.hashes[min(index, len(got.hashes)-1)]
-			if seal.HashShard(got.bytes) == vouched {
-				return got.bytes, nil
+			if seal.HashShard(got.bytes) == got.vouched(index) {
+				return got, nil
 			}
-			err = fmt.Errorf("shard %s on drive %s is not what was written, though its checksums are right: %w", st.shard(index), id, hallig.ErrCorrupt)
+			s.memory.recycle(got.buffer)
+			errs = append(errs, s.lied(st, index, id))
+			continue
 		}
 		if ctx.Err() != nil {
-			return nil, err
+			return fetched{}, err
 		}
 		if errors.Is(err, hallig.ErrCorrupt) {
 			s.damage(Damage{Shard: st.shard(index), Pool: st.pool.ID, Drive: id, Err: err})
 		}
 		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	return fetched{}, errors.Join(errs...)
 }

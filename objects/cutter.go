@@ -16,35 +16,60 @@ import (
 // A cut is plaintext on its way to become stripes. It lies in a buffer with
 // room for a tag behind every segment, so that it is sealed where it is.
 type cut struct {
+	*room
+	plain int  // plaintext bytes
+	last  bool // the body ends with it
+	pool  *placement.Pool
+}
+
+// A room is the buffers of a cut. Drives that are late may hold them beyond the
+// request's end.
+type room struct {
 	buffer []byte
-	parity [][]byte // buffers of the parity made of it
-	plain  int      // plaintext bytes
-	last   bool     // the body ends with it
-	pool   *placement.Pool
-	holds  atomic.Int32 // who still reads the buffer
+	parity [][]byte     // buffers of the parity made of it
+	holds  atomic.Int32 // who still reads the buffers
 	memory *memory
 	grant  *grant
 }
 
 // newCut returns an empty cut with room for plain bytes.
 func newCut(m *memory, g *grant, p *placement.Pool, plain int64) *cut {
-	k := &cut{memory: m, grant: g, pool: p, buffer: m.buffer(int(seal.SealedLength(plain)))}
 	g.hold()
-	k.holds.Store(1)
-	return k
+	return &cut{pool: p, room: newRoom(m, g, int(seal.SealedLength(plain)))}
 }
 
-func (k *cut) hold() { k.holds.Add(1) }
+// newRoom takes over one hold of the grant.
+func newRoom(m *memory, g *grant, n int) *room {
+	r := &room{memory: m, grant: g, buffer: m.buffer(n)}
+	r.holds.Store(1)
+	return r
+}
 
-func (k *cut) release() {
-	if k.holds.Add(-1) == 0 {
-		k.memory.recycle(k.buffer)
-		for _, b := range k.parity {
-			k.memory.recycle(b)
-		}
-		k.buffer, k.parity = nil, nil
-		k.grant.release()
+func (r *room) hold() { r.holds.Add(1) }
+
+func (r *room) release() {
+	if r.holds.Add(-1) == 0 {
+		r.memory.recycle(r.buffer)
+		r.forgetParity()
+		r.buffer = nil
+		r.grant.release()
 	}
+}
+
+func (r *room) forgetParity() {
+	for _, b := range r.parity {
+		r.memory.recycle(b)
+	}
+	r.parity = nil
+}
+
+// bytes is what the buffers take of the budget.
+func (r *room) bytes() int64 {
+	n := int64(cap(r.buffer))
+	for _, b := range r.parity {
+		n += int64(cap(b))
+	}
+	return n
 }
 
 func (k *cut) segments() int { return segmentsOf(int64(k.plain)) }
@@ -226,7 +251,7 @@ func (w *writer) run(ctx context.Context, c *cutter) error {
 		return err
 	}
 	if k.last {
-		defer k.release()
+		defer func() { k.release() }() // of the room that it has then
 		c.digest.check(k)
 		return w.single(ctx, k)
 	}

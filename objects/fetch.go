@@ -13,10 +13,14 @@ import (
 
 // A fetched piece is the blocks [lo, hi) of one shard, as stored.
 type fetched struct {
-	bytes  []byte
+	bytes  []byte // nil: nothing was fetched
+	buffer []byte // to be recycled with them; they need not lie in it
 	drive  hallig.DriveID
 	hashes []seal.Hash // what the stripe's shards hash to, as vouched for
 }
+
+// vouched is what the whole shard hashes to.
+func (f *fetched) vouched(index int) seal.Hash { return f.hashes[min(index, len(f.hashes)-1)] }
 
 func (st *stripe) shard(index int) shard.ID {
 	return shard.ID{Data: st.data, Stripe: st.number, Generation: st.generation, Index: uint16(index)}
@@ -49,13 +53,14 @@ func (s *Store) holders(st *stripe, index int, everywhere bool) []hallig.DriveID
 	return ids
 }
 
-// fetch reads blocks [lo, hi) of one shard from the first drive that has them
-// right. What it finds missing or bad it reports.
-func (s *Store) fetch(ctx context.Context, st *stripe, index, lo, hi int, everywhere bool) (fetched, error) {
+// fetch reads blocks [lo, hi) of one shard, to a buffer of room bytes if they
+// are fewer, from the first drive that has them right. What it finds missing or
+// bad it reports.
+func (s *Store) fetch(ctx context.Context, st *stripe, index, lo, hi, room int, everywhere bool) (fetched, error) {
 	var errs []error
 	var missing []Damage
 	for _, id := range s.holders(st, index, everywhere) {
-		got, err := s.fetchFrom(ctx, st, index, lo, hi, id)
+		got, err := s.fetchFrom(ctx, st, index, lo, hi, room, id)
 		if err == nil {
 			return got, nil
 		}
@@ -80,31 +85,31 @@ func (s *Store) fetch(ctx context.Context, st *stripe, index, lo, hi int, everyw
 
 // fetchFrom reads from one drive, and checks that what it gives belongs to the
 // stripe and was vouched for under the version's key.
-func (s *Store) fetchFrom(ctx context.Context, st *stripe, index, lo, hi int, id hallig.DriveID) (fetched, error) {
+func (s *Store) fetchFrom(ctx context.Context, st *stripe, index, lo, hi, room int, id hallig.DriveID) (fetched, error) {
 	want := st.shard(index)
-	fail := func(err error) (fetched, error) {
-		return fetched{}, fmt.Errorf("get shard %s from drive %s: %w", want, id, err)
-	}
 	drive := s.config.Drives.Drive(id)
 	if drive == nil {
-		return fail(hallig.ErrUnavailable)
+		return fetched{}, fmt.Errorf("get shard %s from drive %s: %w", want, id, hallig.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.config.ShardTimeout)
 	defer cancel()
 	off, n := st.span(index, lo, hi)
-	buffer := s.memory.buffer(n)
+	buffer := s.memory.buffer(max(n, room))
 	h, got, err := drive.Get(ctx, want, int64(off), int64(n), buffer[:0])
+	var hashes []seal.Hash
+	switch {
+	case err != nil:
+	case h.ID != want || int(h.K) != st.pool.Scheme.K || int(h.M) != st.pool.Scheme.M ||
+		int64(h.Stripe) != st.sealed || int(h.Length) != st.lengths[index] || len(got) != n:
+		err = fmt.Errorf("its header does not fit the stripe: %w", hallig.ErrCorrupt)
+	default:
+		if hashes, err = st.body.CheckVouch(seal.StripeOf(h), h.Vouch); err != nil {
+			err = fmt.Errorf("%w: %w", hallig.ErrCorrupt, err)
+		}
+	}
 	if err != nil {
 		s.memory.recycle(buffer)
-		return fail(err)
+		return fetched{}, fmt.Errorf("get shard %s from drive %s: %w", want, id, err)
 	}
-	if h.ID != want || int(h.K) != st.pool.Scheme.K || int(h.M) != st.pool.Scheme.M ||
-		int64(h.Stripe) != st.sealed || int(h.Length) != st.lengths[index] || len(got) != n {
-		return fail(fmt.Errorf("its header does not fit the stripe: %w", hallig.ErrCorrupt))
-	}
-	hashes, err := st.body.CheckVouch(seal.StripeOf(h), h.Vouch)
-	if err != nil {
-		return fail(fmt.Errorf("%w: %w", hallig.ErrCorrupt, err))
-	}
-	return fetched{bytes: got, drive: id, hashes: hashes}, nil
+	return fetched{bytes: got, buffer: buffer, drive: id, hashes: hashes}, nil
 }

@@ -118,10 +118,10 @@ type opened struct {
 // open reads the first stripe and starts to read ahead if there are more.
 func (st *stream) open() error {
 	first := st.readNext()
+	st.now = first
 	if first.err != nil {
 		return first.err
 	}
-	st.now = first
 	held := int64(0)
 	for _, b := range first.segments {
 		held += int64(len(b))
@@ -167,8 +167,7 @@ func (st *stream) readNext() opened {
 		for _, b := range buffers {
 			st.store.memory.recycle(b)
 		}
-		buffers = nil
-		if sealed, err = st.store.careful(st.ctx, p); err == nil {
+		if sealed, buffers, err = st.store.careful(st.ctx, p); err == nil {
 			segments, err = p.open(sealed)
 		}
 	}

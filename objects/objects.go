@@ -38,13 +38,16 @@ type Store struct {
 	buckets *bucketCache
 	codes   erasure.Codes
 
-	background sync.WaitGroup // shards still on their way, deletions
+	inspecting chan struct{}  // one for each shard that is read again
+	background sync.WaitGroup // shards still on their way, deletions, inspections
 	life       context.Context
 	end        context.CancelFunc
 	stops      []func()
 	closing    sync.Once
 
-	ackRule func(*placement.Pool) int // tests: another rule than Pool.Ack
+	ackRule   func(*placement.Pool) int // tests: another rule than Pool.Ack
+	credulous bool                      // tests: shards are not inspected
+	spending  bool                      // tests: spare shards are read without memory for them
 }
 
 var _ API = (*Store)(nil)
@@ -63,6 +66,8 @@ func New(c Config) (*Store, error) {
 		fleet:   newFleet(&c),
 		pools:   newPoolBook(c.Catalog, c.Logger),
 		buckets: newBucketCache(),
+
+		inspecting: make(chan struct{}, inspections),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.stops = []func(){
@@ -101,7 +106,7 @@ func (s *Store) Close() error {
 }
 
 // MemoryInUse returns the bytes of stripe buffers granted to requests now.
-func (s *Store) MemoryInUse() int64 { return s.memory.used.Load() }
+func (s *Store) MemoryInUse() int64 { used, _, _, _ := s.memory.state(); return used }
 
 // now is the time as records keep it: UTC, in milliseconds.
 func (s *Store) now() time.Time { return s.config.Now().UTC().Truncate(time.Millisecond) }

@@ -86,7 +86,8 @@ func (s *Store) planRead(ctx context.Context, extents []catalog.Extent, key open
 	return p, nil
 }
 
-// memory is the stripe memory that reading the plan takes.
+// memory is the stripe memory that reading the plan takes while every shard is
+// as it should be. What damage costs is the rescue share's.
 func (p *plan) memory() int64 {
 	cuts, most := int64(1), int64(1)
 	if len(p.extents) > 1 {
@@ -100,9 +101,8 @@ func (p *plan) memory() int64 {
 		}
 		touched := min(int64(segmentsOf(min(size, p.length)))+1, int64(segmentsOf(size)))
 		n := rounded(touched * seal.SealedSegment)
-		if pool.Scheme.K > 1 {
-			// A lost shard is decoded from k others.
-			n = int64(pool.Scheme.Width()) * rounded(min(int64(pool.Segments), touched)*seal.SealedSegment)
+		if k := int64(pool.Scheme.K); k > 1 {
+			n = min(k, touched) * rounded(min(int64(pool.Segments), touched)*seal.SealedSegment)
 		}
 		most = max(most, n)
 	}

@@ -66,7 +66,7 @@ func (w *writer) put(ctx context.Context, k *cut) error {
 		err := w.stripe(ctx, k, done, n, last)
 		var short *shortfall
 		if errors.As(err, &short) {
-			if err := w.unseal(k, done, n, last); err != nil {
+			if err := w.unseal(ctx, k, done, n, last); err != nil {
 				return err
 			}
 			if err := w.narrow(ctx, short); err != nil {
@@ -195,13 +195,10 @@ func (w *writer) extend(number uint32, plain int64, last bool) {
 
 // unseal turns segments that were sealed for a stripe that failed back into
 // plaintext, so that they can be sealed anew under another data id.
-func (w *writer) unseal(k *cut, first, n int, last bool) error {
+func (w *writer) unseal(ctx context.Context, k *cut, first, n int, last bool) error {
 	base := uint64(w.at.stripes-1) * uint64(w.at.segments())
-	if k.holds.Load() > 1 {
-		// A shard is still on its way to a drive: it must not see the buffer change.
-		fresh := w.store.memory.buffer(len(k.buffer))
-		copy(fresh, k.buffer)
-		k.buffer, k.parity = fresh, nil // the old ones are not used again
+	if err := w.moveOut(ctx, k); err != nil {
+		return err
 	}
 	for i := range n {
 		segment := k.segment(first + i)
@@ -210,6 +207,27 @@ func (w *writer) unseal(k *cut, first, n int, last bool) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// moveOut makes k's buffer the writer's alone. Shards that are still on their
+// way to a drive keep the old one, which they must not see change, and for
+// which they then need memory of their own.
+func (w *writer) moveOut(ctx context.Context, k *cut) error {
+	if k.holds.Load() == 1 {
+		k.forgetParity()
+		return nil
+	}
+	m := w.store.memory
+	late, err := m.acquireOf(ctx, &m.rescue, k.bytes())
+	if err != nil {
+		return err
+	}
+	old := k.room
+	k.room = newRoom(m, old.grant, len(old.buffer))
+	copy(k.buffer, old.buffer)
+	old.grant = late
+	old.release()
 	return nil
 }
 
@@ -257,11 +275,12 @@ func (w *writer) spread(ctx context.Context, k *cut, header shard.Header, shards
 		h.ID.Index, h.Length = uint16(i), uint32(len(shards[i]))
 		pending[i] = true
 		waiting++
-		k.hold()
+		room := k.room
+		room.hold()
 		s.background.Add(1)
 		go func() {
 			defer s.background.Done()
-			defer k.release()
+			defer room.release()
 			outcomes <- outcome{i, s.putShard(ctx, id, h, shards[i])}
 		}()
 	}
