@@ -86,7 +86,7 @@ func (n *Node) startServices(ctx context.Context) (s *services, err error) {
 	s.s3 = s3.New(s3.Config{
 		Store: s.objects, Access: s.access, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.cfg.Log, Clock: n.cfg.Now,
 		Notifications: s.notify,
-		Events:        func(ctx context.Context, e objects.Event) { n.publish(ctx, s, e) },
+		Events:        func(ctx context.Context, e ...objects.Event) { n.publish(ctx, s, e...) },
 		AllowV2:       n.cfg.SigV2,
 		Observe: func(r s3.Record) {
 			n.metrics.record(r)

@@ -44,10 +44,11 @@ func (s *services) damage(d objects.Damage) {
 	}
 }
 
-// publish tells webhooks what happened to an object.
-func (n *Node) publish(ctx context.Context, s *services, e objects.Event) {
-	if err := s.notify.Object(ctx, s.objects, e); err != nil && ctx.Err() == nil {
-		n.cfg.Log.WarnContext(ctx, "event was not published", "event", e.Name, "bucket", e.Bucket, "err", err)
+// publish tells webhooks what happened to objects of one bucket: the events are
+// on stable storage when it returns.
+func (n *Node) publish(ctx context.Context, s *services, e ...objects.Event) {
+	if err := s.notify.Objects(ctx, s.objects, e...); err != nil {
+		n.cfg.Log.ErrorContext(ctx, "events were not stored and can be lost", "event", e[0].Name, "bucket", e[0].Bucket, "count", len(e), "err", err)
 	}
 }
 

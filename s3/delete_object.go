@@ -31,7 +31,7 @@ func (s *Server) deleteObject(ctx context.Context, q *request) error {
 	if res.Err != nil {
 		return deleteError(res.Err, d)
 	}
-	q.emitDeleted(ctx, d, res.Version)
+	q.emitAll(ctx, q.deleted(d, res.Version)...)
 	if v := &res.Version; v.DeleteMarker {
 		q.set("X-Amz-Delete-Marker", "true")
 		q.setVersion(b, v)
@@ -76,13 +76,14 @@ func deleteCondition(p catalog.Precondition) string {
 	return "If-Match-Last-Mod-Time"
 }
 
-// emitDeleted tells of a deletion that changed something.
-func (q *request) emitDeleted(ctx context.Context, d objects.DeleteRequest, v catalog.Version) {
+// deleted returns what to tell of a deletion: nothing if it changed nothing.
+func (q *request) deleted(d objects.DeleteRequest, v catalog.Version) []objects.Event {
+	e := objects.Event{Name: "ObjectRemoved:Delete", Bucket: q.bucketName, Version: v, At: q.s.cfg.Clock()}
 	switch {
 	case v.Key == "":
+		return nil
 	case d.Version == catalog.CurrentVersion && v.DeleteMarker:
-		q.emit(ctx, "ObjectRemoved:DeleteMarkerCreated", v)
-	default:
-		q.emit(ctx, "ObjectRemoved:Delete", v)
+		e.Name = "ObjectRemoved:DeleteMarkerCreated"
 	}
+	return []objects.Event{e}
 }

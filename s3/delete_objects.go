@@ -89,15 +89,17 @@ func (s *Server) deleteObjects(ctx context.Context, q *request) error {
 		if err != nil {
 			return q.writeError(err, catalog.Precondition{})
 		}
+		var events []objects.Event
 		for j, res := range results {
 			i := places[j]
 			if res.Err != nil {
 				outcomes[i] = doc.Objects[i].failure(deleteError(res.Err, requests[j]))
 				continue
 			}
-			q.emitDeleted(ctx, requests[j], res.Version)
+			events = append(events, q.deleted(requests[j], res.Version)...)
 			outcomes[i] = doc.Objects[i].success(b, res.Version)
 		}
+		q.emitAll(ctx, events...)
 	}
 	for _, o := range outcomes {
 		switch o := o.(type) {

@@ -58,8 +58,8 @@ func TestNotifications(t *testing.T) {
 	var running atomic.Pointer[notify.Notifier]
 	d := openDoor(t, func(c *s3.Config) {
 		c.Notifications = delegate(func(ctx context.Context, w string, e notify.Event) error { return running.Load().Test(ctx, w, e) })
-		c.Events = func(ctx context.Context, e objects.Event) {
-			if err := running.Load().Object(ctx, c.Store, e); err != nil {
+		c.Events = func(ctx context.Context, e ...objects.Event) {
+			if err := running.Load().Objects(ctx, c.Store, e...); err != nil {
 				t.Error(err)
 			}
 		}

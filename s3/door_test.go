@@ -47,10 +47,10 @@ func openDoor(t testing.TB, edit ...func(*s3.Config)) *door {
 	}
 	cfg := s3.Config{
 		Store: d.mesh.Store, Access: d.access,
-		Events: func(_ context.Context, e objects.Event) {
+		Events: func(_ context.Context, e ...objects.Event) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.events = append(d.events, e)
+			d.events = append(d.events, e...)
 		},
 		Observe: func(r s3.Record) {
 			d.mu.Lock()

@@ -32,9 +32,10 @@ type Config struct {
 	// Observe, when set, is called after every request, from its goroutine, for
 	// metrics and access logs. It must not block.
 	Observe func(Record)
-	// Events, when set, gets what happened to objects, after the commit and before
-	// the response. It must not block.
-	Events func(context.Context, objects.Event)
+	// Events, when set, gets what happened to objects, all of one bucket, after the
+	// commit. The response waits for it: what it has stored when it returns
+	// outlives the process once the client has its answer.
+	Events func(context.Context, ...objects.Event)
 	// Notifications tries the targets of event notifications when they are
 	// configured; without it no target exists.
 	Notifications Notifications

@@ -141,8 +141,12 @@ func (q *request) setVersion(b *objects.Bucket, v *catalog.Version) {
 
 // emit tells of what happened to an object.
 func (q *request) emit(ctx context.Context, name string, v catalog.Version) {
-	if q.s.cfg.Events == nil {
-		return
+	q.emitAll(ctx, objects.Event{Name: name, Bucket: q.bucketName, Version: v, At: q.s.cfg.Clock()})
+}
+
+// emitAll tells of several objects of the request's bucket at once.
+func (q *request) emitAll(ctx context.Context, events ...objects.Event) {
+	if q.s.cfg.Events != nil && len(events) > 0 {
+		q.s.cfg.Events(ctx, events...)
 	}
-	q.s.cfg.Events(ctx, objects.Event{Name: name, Bucket: q.bucketName, Version: v, At: q.s.cfg.Clock()})
 }

@@ -16,12 +16,16 @@ import (
 const (
 	batchEvents = 500
 	batchBytes  = 256 << 10
+	// batchesAtOnce bounds the batches that are delivered and forgotten together:
+	// a webhook that is told of one thing at a time has many of one event each.
+	batchesAtOnce = 32
 )
 
 // A batch is a stored run of events.
 type batch struct {
-	name   string // of the record
-	events []Event
+	name     string // of the record
+	revision hallig.Revision
+	events   []Event
 }
 
 // Records are named notify/NODE/WEBHOOK/NUMBER, numbers of 16 hex digits, so
@@ -49,45 +53,80 @@ func (n *Notifier) backlogWebhooks(ctx context.Context) ([]string, error) {
 	}
 }
 
-// oldest returns the first batch of the backlog, nil if there is none. A batch
-// that cannot be read is dropped.
-func (q *queue) oldest(ctx context.Context) (*batch, error) {
+// oldest returns the first batches of the backlog: at least one unless there is
+// none, and no more than make up batchEvents events. A batch that cannot be read
+// has none.
+func (q *queue) oldest(ctx context.Context) ([]*batch, error) {
 	prefix := q.n.backlogPrefix(q.webhook)
-	page, err := q.n.cfg.Records.Scan(ctx, catalog.KindTask, prefix, 1)
+	page, err := q.n.cfg.Records.Scan(ctx, catalog.KindTask, prefix, batchesAtOnce)
 	if err != nil {
 		return nil, fmt.Errorf("read the backlog of webhook %s: %w", q.webhook, err)
 	}
-	if len(page) == 0 || !strings.HasPrefix(page[0].Name, prefix) {
-		return nil, nil
+	var found []*batch
+	events := 0
+	for _, r := range page {
+		b := &batch{name: r.Name, revision: r.Revision}
+		if !strings.HasPrefix(r.Name, prefix) {
+			break
+		}
+		if err := json.Unmarshal(r.Value, &b.events); err != nil {
+			q.n.cfg.Log.ErrorContext(ctx, "a batch of event notifications cannot be read and is dropped", "webhook", q.webhook, "err", err)
+			b.events = nil
+		}
+		if events += len(b.events); events > batchEvents && len(found) > 0 {
+			break
+		}
+		found = append(found, b)
 	}
-	b := &batch{name: page[0].Name}
-	if err := json.Unmarshal(page[0].Value, &b.events); err != nil {
-		q.n.cfg.Log.ErrorContext(ctx, "a batch of event notifications cannot be read and is dropped", "webhook", q.webhook, "err", err)
-	}
-	return b, nil
+	return found, nil
 }
 
-func (q *queue) forget(ctx context.Context, b *batch) error {
-	err := q.n.cfg.Records.Update(ctx, catalog.Change{Kind: catalog.KindTask, Name: b.name, Delete: true, Expect: catalog.AnyRevision})
+// settle forgets batches, or what of them was delivered. Batches that gave way
+// to newer ones meanwhile are left alone.
+func (q *queue) settle(ctx context.Context, batches []*batch) error {
+	var changes []catalog.Change
+	for _, b := range batches {
+		c := catalog.Change{Kind: catalog.KindTask, Name: b.name, Expect: b.revision, Delete: len(b.events) == 0}
+		if !c.Delete {
+			var err error
+			if c.Value, err = json.Marshal(b.events); err != nil {
+				return err
+			}
+		}
+		changes = append(changes, c)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	// What arrived is forgotten even while the process ends.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.n.cfg.Timeout)
+	defer cancel()
+	err := q.update(ctx, changes...)
+	if errors.Is(err, hallig.ErrConflict) { // one at a time, then
+		err = nil
+		for _, c := range changes {
+			if one := q.update(ctx, c); one != nil && !errors.Is(one, hallig.ErrConflict) {
+				err = errors.Join(err, one)
+			}
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("forget delivered events of webhook %s: %w", q.webhook, err)
-	}
-	if q.batches > 0 {
-		q.batches--
 	}
 	return nil
 }
 
-// rewrite stores what is left of a batch.
-func (q *queue) rewrite(ctx context.Context, b *batch, left []Event) error {
-	if len(left) == len(b.events) {
-		return nil
-	}
-	value, err := json.Marshal(left)
-	if err != nil {
+// update changes batches that exist, all or none.
+func (q *queue) update(ctx context.Context, changes ...catalog.Change) error {
+	if err := q.n.cfg.Records.Update(ctx, changes...); err != nil {
 		return err
 	}
-	return q.n.cfg.Records.Update(ctx, catalog.Change{Kind: catalog.KindTask, Name: b.name, Value: value, Expect: catalog.AnyRevision})
+	for _, c := range changes {
+		if c.Delete {
+			q.batches.Add(-1)
+		}
+	}
+	return nil
 }
 
 // store moves everything that waits in memory to the backlog.
@@ -97,7 +136,9 @@ func (q *queue) store(ctx context.Context) error {
 		if len(events) == 0 {
 			return nil
 		}
+		q.storing.Lock()
 		rest, err := q.storeBatch(ctx, events)
+		q.storing.Unlock()
 		if len(rest) > 0 {
 			q.putBack(rest)
 		}
@@ -108,7 +149,11 @@ func (q *queue) store(ctx context.Context) error {
 }
 
 // storeBatch writes one batch and returns the events that it had no room for.
+// The caller holds storing.
 func (q *queue) storeBatch(ctx context.Context, events []Event) (rest []Event, err error) {
+	if len(events) > batchEvents {
+		events, rest = events[:batchEvents], events[batchEvents:]
+	}
 	value, err := json.Marshal(events)
 	for err == nil && len(value) > batchBytes && len(events) > 1 {
 		half := len(events) / 2
@@ -134,21 +179,49 @@ func (q *queue) storeBatch(ctx context.Context, events []Event) (rest []Event, e
 		return all, err
 	}
 	q.next = number + 1
-	q.batches++
+	q.batches.Add(1)
 	return rest, nil
 }
 
-// number returns the next batch's number, or ErrFull.
+// number returns the next batch's number. A full backlog makes room first.
 func (q *queue) number(ctx context.Context) (uint64, error) {
 	if q.next == 0 {
 		if err := q.count(ctx); err != nil {
 			return 0, err
 		}
 	}
-	if q.batches >= q.n.cfg.Batches {
-		return 0, fmt.Errorf("the backlog of webhook %s: %w", q.webhook, hallig.ErrFull)
+	for q.batches.Load() >= int64(q.n.cfg.Batches) {
+		if err := q.giveWay(ctx); err != nil {
+			return 0, err
+		}
 	}
 	return q.next, nil
+}
+
+// giveWay drops the oldest batches.
+func (q *queue) giveWay(ctx context.Context) error {
+	oldest, err := q.oldest(ctx)
+	if err != nil {
+		return err
+	}
+	if len(oldest) == 0 {
+		q.batches.Store(0)
+		return nil
+	}
+	for _, b := range oldest {
+		if q.batches.Load() < int64(q.n.cfg.Batches) {
+			return nil
+		}
+		err := q.update(ctx, catalog.Change{Kind: catalog.KindTask, Name: b.name, Expect: b.revision, Delete: true})
+		switch {
+		case errors.Is(err, hallig.ErrConflict): // delivered, or partly, meanwhile
+		case err != nil:
+			return fmt.Errorf("make room in the backlog of webhook %s: %w", q.webhook, err)
+		default:
+			q.n.drop(q.webhook, len(b.events))
+		}
+	}
+	return nil
 }
 
 // count finds out how many batches there are and the next number. It looks at
@@ -157,7 +230,7 @@ func (q *queue) count(ctx context.Context) error {
 	const few = 8
 	prefix := q.n.backlogPrefix(q.webhook)
 	after, last := prefix, uint64(0)
-	q.batches = 0
+	q.batches.Store(0)
 	for {
 		page, err := q.n.cfg.Records.Scan(ctx, catalog.KindTask, after, few)
 		if err != nil {
@@ -172,7 +245,7 @@ func (q *queue) count(ctx context.Context) error {
 			if last, err = strconv.ParseUint(digits, 16, 64); err != nil {
 				return fmt.Errorf("backlog record %s: %w", r.Name, hallig.ErrCorrupt)
 			}
-			q.batches++
+			q.batches.Add(1)
 			after = r.Name
 		}
 		if len(page) < few {

@@ -12,10 +12,11 @@
 // bucket's owner cannot make the server call addresses of their choice.
 //
 // Delivery is one HTTP POST per event, at least once, in no promised order. An
-// event whose delivery failed, and what waits behind it, is kept in the
-// catalog (sealed, as all records are) and tried again with growing pauses,
-// across restarts, until Config.GiveUp. What is lost when the process dies at
-// once is only what was not tried yet.
+// event is written to the catalog (sealed and mirrored, as all records are)
+// before Publish returns, and so before the request that caused it is answered;
+// it is forgotten once its webhook has taken it, or after Config.GiveUp. Failed
+// deliveries are tried again with growing pauses, across restarts. What a kill
+// of the process can lose is the event of a change whose request had no answer.
 //
 // Sources: "Event message structure" and "Configuring event notifications
 // using object key name filtering", Amazon S3 user guide.

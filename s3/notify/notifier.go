@@ -26,13 +26,14 @@ type Config struct {
 	Client *http.Client
 	Log    *slog.Logger     // default: discards
 	Clock  func() time.Time // default: time.Now
-	// Waiting bounds the events of one webhook in memory; what comes on top is
-	// dropped and counted. Default 10,000.
+	// Waiting bounds the events of one webhook that wait in memory because the
+	// catalog did not take them; what comes on top is dropped and counted. Default
+	// 10,000.
 	Waiting int
 	// Batches bounds the backlog of one webhook in the catalog, in batches of at
-	// most 500 events. Default 1,000.
+	// most 500 events; beyond it the oldest are dropped and counted. Default 100,000.
 	Batches int
-	Timeout time.Duration // for one delivery; default 10 s
+	Timeout time.Duration // for one delivery, and for storing an event; default 10 s
 	// Pauses between attempts grow from First to Longest by doubling.
 	First, Longest time.Duration // default 1 s, 5 min
 	GiveUp         time.Duration // age at which an event is dropped; default 72 h
@@ -55,7 +56,7 @@ func (c Config) withDefaults() Config {
 		c.Waiting = 10_000
 	}
 	if c.Batches <= 0 {
-		c.Batches = 1000
+		c.Batches = 100_000
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -75,11 +76,11 @@ func (c Config) withDefaults() Config {
 // Counts are a Notifier's totals since it was made.
 type Counts struct {
 	Delivered, Failed, Dropped int64
-	Waiting                    int64 // now in memory
+	Waiting                    int64 // now in memory: the catalog did not take them
 }
 
-// A Notifier delivers events. Publish is safe for concurrent use; Run must be
-// running for anything to be delivered.
+// A Notifier delivers events. Publish is safe for concurrent use, and keeps
+// events whether Run runs or not; Run delivers them.
 type Notifier struct {
 	cfg   Config
 	hooks *Webhooks
@@ -90,7 +91,6 @@ type Notifier struct {
 	queues map[string]*queue // by webhook
 	parsed map[hallig.BucketID]parsedConfig
 	wake   chan *queue // queues that have no worker yet
-	closed bool
 }
 
 type parsedConfig struct {
@@ -116,22 +116,52 @@ func (n *Notifier) Counts() Counts {
 	return Counts{n.delivered.Load(), n.failed.Load(), n.dropped.Load(), n.waiting.Load()}
 }
 
-// Publish hands an event to every target of the bucket that wants it. It never
-// blocks: what finds no room is dropped, counted and logged.
-func (n *Notifier) Publish(b *objects.Bucket, e Event) {
+// Publish hands events to every target of the bucket that wants them. When it
+// returns they are on stable storage; concurrent calls share that. The error is
+// about storing them: they then wait in memory, for as long as this process
+// lives and there is room.
+func (n *Notifier) Publish(ctx context.Context, b *objects.Bucket, events ...Event) error {
 	doc := b.Documents[objects.DocNotification]
 	if len(doc) == 0 {
-		return
+		return nil
 	}
-	e.Bucket, e.Owner = b.Name, b.Owner
-	if e.Region == "" {
-		e.Region = n.cfg.Region
-	}
+	wanted := make(map[string][]Event) // by webhook
 	for _, t := range n.targets(b, doc) {
-		if t.Wants(e.Name, e.Key) {
-			e.TargetID = t.ID
-			n.enqueue(t.Webhook, e)
+		for _, e := range events {
+			if !t.Wants(e.Name, e.Key) {
+				continue
+			}
+			e.Bucket, e.Owner, e.TargetID = b.Name, b.Owner, t.ID
+			if e.Region == "" {
+				e.Region = n.cfg.Region
+			}
+			wanted[t.Webhook] = append(wanted[t.Webhook], e)
 		}
+	}
+	var errs []error
+	for webhook, events := range wanted {
+		q := n.queue(webhook)
+		if q == nil {
+			n.drop(webhook, len(events))
+			continue
+		}
+		err := q.record(ctx, events)
+		if err != nil {
+			n.keepInMemory(q, events)
+			errs = append(errs, err)
+		}
+		q.wake()
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Notifier) keepInMemory(q *queue, events []Event) {
+	for _, e := range events {
+		if !q.add(e, n.cfg.Waiting) {
+			n.drop(q.webhook, 1)
+			continue
+		}
+		n.waiting.Add(1)
 	}
 }
 
@@ -177,24 +207,18 @@ func (n *Notifier) targets(b *objects.Bucket, doc []byte) []Target {
 	return p.targets
 }
 
-func (n *Notifier) enqueue(webhook string, e Event) {
+// queue returns the webhook's queue, which it makes at need; nil when there are
+// too many.
+func (n *Notifier) queue(webhook string) *queue {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	q := n.queues[webhook]
-	if q == nil {
-		if len(n.queues) >= cap(n.wake) || n.closed {
-			n.drop(webhook, 1)
-			return
-		}
-		q = &queue{n: n, webhook: webhook, more: make(chan struct{}, 1)}
+	if q == nil && len(n.queues) < cap(n.wake) {
+		q = newQueue(n, webhook)
 		n.queues[webhook] = q
 		n.wake <- q // has room for every queue there can be
 	}
-	if !q.add(e, n.cfg.Waiting) {
-		n.drop(webhook, 1)
-		return
-	}
-	n.waiting.Add(1)
+	return q
 }
 
 func (n *Notifier) drop(webhook string, count int) {
@@ -203,8 +227,8 @@ func (n *Notifier) drop(webhook string, count int) {
 	}
 }
 
-// Run delivers until ctx ends; then it keeps what is waiting in the catalog
-// (for at most Config.Timeout) and returns. It first takes up the backlog that
+// Run delivers until ctx ends; then it tries once more to store what waits in
+// memory (for at most Config.Timeout) and returns. It first takes up the backlog that
 // an earlier process left.
 func (n *Notifier) Run(ctx context.Context) error {
 	if err := n.resume(ctx); err != nil {
@@ -232,7 +256,7 @@ func (n *Notifier) resume(ctx context.Context) error {
 	defer n.mu.Unlock()
 	for _, name := range names {
 		if n.queues[name] == nil {
-			q := &queue{n: n, webhook: name, more: make(chan struct{}, 1)}
+			q := newQueue(n, name)
 			n.queues[name] = q
 			n.wake <- q
 		}
@@ -245,7 +269,6 @@ func (n *Notifier) keep() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timeout)
 	defer cancel()
 	n.mu.Lock()
-	n.closed = true
 	queues := make([]*queue, 0, len(n.queues))
 	for _, q := range n.queues {
 		queues = append(queues, q)

@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,9 +174,17 @@ func keys(n int) (all []string) {
 	return all
 }
 
-func publish(n *Notifier, b *objects.Bucket, count int) {
+func publish(t *testing.T, n *Notifier, b *objects.Bucket, count int) {
+	t.Helper()
 	for _, k := range keys(count) {
-		n.Publish(b, Event{Name: "ObjectCreated:Put", Key: k, At: time.Now()})
+		tell(t, n, b, "ObjectCreated:Put", k)
+	}
+}
+
+func tell(t *testing.T, n *Notifier, b *objects.Bucket, name, key string) {
+	t.Helper()
+	if err := n.Publish(t.Context(), b, Event{Name: name, Key: key, At: time.Now()}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -207,9 +217,9 @@ func TestDelivery(t *testing.T) {
 		stop := start(t, n)
 		defer stop()
 		b := bucket()
-		publish(n, b, 50)
-		n.Publish(b, Event{Name: "ObjectCreated:Put", Key: "out/1", At: time.Now()})
-		n.Publish(b, Event{Name: "ObjectRemoved:Delete", Key: "in/1", At: time.Now()})
+		publish(t, n, b, 50)
+		tell(t, n, b, "ObjectCreated:Put", "out/1")
+		tell(t, n, b, "ObjectRemoved:Delete", "in/1")
 		synctest.Wait()
 		if got := r.got(); !slices.Equal(got, keys(50)) {
 			t.Errorf("delivered %v", got)
@@ -237,7 +247,7 @@ func TestBacklogSurvivesProcess(t *testing.T) {
 				r := &receiver{status: 503}
 				n := New(Config{Records: cat, Node: "n1", Client: &http.Client{Transport: r}})
 				stop := start(t, n)
-				publish(n, bucket(), 1200)
+				publish(t, n, bucket(), 1200)
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				if len(r.got()) != 0 || n.Counts().Waiting != 0 {
@@ -292,7 +302,7 @@ func TestBacklogNeedsCatalog(t *testing.T) {
 		cat := forgetful{records(t)}
 		first := New(Config{Records: cat, Node: "n1", Client: &http.Client{Transport: &receiver{status: 503}}})
 		stop := start(t, first)
-		publish(first, bucket(), 100)
+		publish(t, first, bucket(), 100)
 		time.Sleep(time.Hour)
 		stop()
 		r := &receiver{status: 200}
@@ -306,32 +316,140 @@ func TestBacklogNeedsCatalog(t *testing.T) {
 	})
 }
 
+// TestRecorded: what Publish returned for is delivered by the next process,
+// though this one never tried: it dies at once. The negative control keeps the
+// events in memory, where a catalog that takes nothing leaves them.
+func TestRecorded(t *testing.T) {
+	for _, control := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			cat := records(t)
+			var held catalog.Records = cat
+			if control {
+				held = forgetful{cat}
+			}
+			dying := New(Config{Records: held, Node: "n1"})
+			var callers sync.WaitGroup
+			b := bucket()
+			for i := range 40 {
+				callers.Go(func() {
+					events := make([]Event, 30)
+					for j := range events {
+						events[j] = Event{Name: "ObjectCreated:Put", Key: fmt.Sprintf("in/%04d", 30*i+j), At: time.Now()}
+					}
+					if err := dying.Publish(t.Context(), b, events...); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			callers.Wait()
+			r := &receiver{status: 200}
+			stop := start(t, New(Config{Records: cat, Node: "n1", Client: &http.Client{Transport: r}}))
+			synctest.Wait()
+			stop()
+			if all := slices.Equal(r.got(), keys(1200)); all == control {
+				t.Errorf("negative control %v: %d of 1200 delivered", control, len(r.got()))
+			}
+		})
+	}
+}
+
+// refusing takes no tasks while refuse is set.
+type refusing struct {
+	*mem.Catalog
+	refuse *atomic.Bool
+	tasks  *atomic.Int64 // changes of tasks taken
+}
+
+func (r refusing) Update(ctx context.Context, changes ...catalog.Change) error {
+	if len(changes) > 0 && changes[0].Kind == catalog.KindTask {
+		if r.refuse.Load() {
+			return hallig.ErrUnavailable
+		}
+		r.tasks.Add(1)
+	}
+	return r.Catalog.Update(ctx, changes...)
+}
+
+// TestGroups: concurrent events share their way to the catalog.
+func TestGroups(t *testing.T) {
+	cat := refusing{records(t), &atomic.Bool{}, &atomic.Int64{}}
+	n := New(Config{Records: cat, Node: "n1"})
+	b := bucket()
+	q := n.queue("w")
+	q.storing.Lock() // a batch is on its way
+	var callers sync.WaitGroup
+	for _, k := range keys(100) {
+		callers.Go(func() { tell(t, n, b, "ObjectCreated:Put", k) })
+	}
+	for joined := 0; joined < 100; {
+		q.mu.Lock()
+		if q.group != nil {
+			joined = len(q.group.events)
+		}
+		q.mu.Unlock()
+		runtime.Gosched()
+	}
+	q.storing.Unlock()
+	callers.Wait()
+	if got := cat.tasks.Load(); got != 1 {
+		t.Errorf("%d batches for 100 events at once", got)
+	}
+}
+
+// TestCatalogRefuses: events that the catalog does not take are said to be in
+// danger, are bounded, and go out all the same.
+func TestCatalogRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cat := refusing{records(t), &atomic.Bool{}, &atomic.Int64{}}
+		cat.refuse.Store(true)
+		r := &receiver{status: 200}
+		n := New(Config{Records: cat, Node: "n1", Client: &http.Client{Transport: r}, Waiting: 100})
+		b := bucket()
+		for _, k := range keys(150) {
+			if err := n.Publish(t.Context(), b, Event{Name: "ObjectCreated:Put", Key: k, At: time.Now()}); !errors.Is(err, hallig.ErrUnavailable) {
+				t.Fatal(err)
+			}
+		}
+		if c := n.Counts(); c.Waiting != 100 || c.Dropped != 50 {
+			t.Errorf("counts %+v", c)
+		}
+		stop := start(t, n)
+		synctest.Wait()
+		if got := r.got(); !slices.Equal(got, keys(100)) {
+			t.Errorf("delivered %d of 100", len(got))
+		}
+		stop()
+	})
+}
+
+// TestBounds: a backlog that is full gives up its oldest, and what is too old
+// is given up, both counted.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{status: 500}
-		n := New(Config{Records: records(t), Node: "n1", Client: &http.Client{Transport: r}, Waiting: 100, Batches: 2, GiveUp: time.Hour})
+		n := New(Config{Records: records(t), Node: "n1", Client: &http.Client{Transport: r}, Batches: 20, GiveUp: time.Hour})
 		b := bucket()
-		publish(n, b, 150) // nothing runs yet
-		if c := n.Counts(); c.Waiting != 100 || c.Dropped != 50 {
+		publish(t, n, b, 50) // nothing runs yet: a batch each
+		if c := n.Counts(); c.Waiting != 0 || c.Dropped != 30 {
 			t.Fatalf("counts %+v", c)
 		}
 		stop := start(t, n)
-		for range 5 {
-			time.Sleep(time.Minute)
-			publish(n, b, 100)
-		}
-		synctest.Wait()
-		if c := n.Counts(); c.Waiting > 100 {
-			t.Errorf("counts %+v", c)
-		}
-		time.Sleep(2 * time.Hour)
-		if tries := r.tries; tries > 500 {
-			t.Errorf("%d attempts in two hours", tries)
+		time.Sleep(30 * time.Minute)
+		if tries := r.tries; tries > 100 {
+			t.Errorf("%d attempts in half an hour", tries)
 		}
 		r.set(200)
+		time.Sleep(10 * time.Minute)
+		if got := r.got(); !slices.Equal(got, keys(50)[30:]) {
+			t.Errorf("delivered %v, want the newest 20", got)
+		}
+		r.set(500)
+		publish(t, n, b, 10)
+		time.Sleep(2 * time.Hour)
+		r.set(200)
 		time.Sleep(time.Hour)
-		if got := len(r.got()); got != 0 {
-			t.Errorf("%d events delivered that were too old", got)
+		if c := n.Counts(); len(r.got()) != 20 || c.Dropped != 40 || c.Delivered != 20 {
+			t.Errorf("events that were too old: %d delivered, counts %+v", len(r.got()), c)
 		}
 		stop()
 	})

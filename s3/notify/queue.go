@@ -3,7 +3,9 @@ package notify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallig-cloud/hallig"
@@ -12,8 +14,8 @@ import (
 // parallel is how many messages go to one webhook at a time.
 const parallel = 4
 
-// A queue holds one webhook's events: those in memory, and behind them, older,
-// the backlog in the catalog.
+// A queue holds one webhook's events: the backlog in the catalog, and in memory
+// those that the catalog did not take.
 type queue struct {
 	n       *Notifier
 	webhook string
@@ -21,10 +23,67 @@ type queue struct {
 
 	mu     sync.Mutex
 	events []Event
+	group  *group // of events to be stored, that more may still join; nil: none
 
-	// Of the backlog; used by the worker alone, and by keep after it.
+	// storing is held by whoever writes a batch, and covers what follows.
+	storing sync.Mutex
 	next    uint64 // number of the next batch; 0: not counted yet
-	batches int
+
+	batches atomic.Int64 // in the catalog, once they were counted
+}
+
+// A group is what concurrent calls of record store together. Its events belong
+// to queue.mu while it is queue.group, the rest to queue.storing.
+type group struct {
+	events []Event
+	done   bool
+	err    error
+}
+
+func newQueue(n *Notifier, webhook string) *queue {
+	return &queue{n: n, webhook: webhook, more: make(chan struct{}, 1)}
+}
+
+// record stores events in the backlog. Calls that come while another one is
+// storing share one batch: the first of them to get its turn stores for all.
+func (q *queue) record(ctx context.Context, events []Event) error {
+	q.mu.Lock()
+	if q.group == nil || len(q.group.events)+len(events) > batchEvents {
+		q.group = &group{}
+	}
+	g := q.group
+	g.events = append(g.events, events...)
+	q.mu.Unlock()
+
+	q.storing.Lock()
+	defer q.storing.Unlock()
+	if g.done {
+		return g.err
+	}
+	q.mu.Lock()
+	if q.group == g {
+		q.group = nil // closed: nobody joins it any more
+	}
+	q.mu.Unlock()
+	// A client that goes away takes nobody's events with it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.n.cfg.Timeout)
+	defer cancel()
+	for rest := g.events; len(rest) > 0 && g.err == nil; {
+		rest, g.err = q.storeBatch(ctx, rest)
+	}
+	if g.err != nil {
+		g.err = fmt.Errorf("store events of webhook %s: %w", q.webhook, g.err)
+	}
+	g.done = true
+	return g.err
+}
+
+// wake tells the worker that there is something to do.
+func (q *queue) wake() {
+	select {
+	case q.more <- struct{}{}:
+	default:
+	}
 }
 
 func (q *queue) add(e Event, limit int) bool {
@@ -34,10 +93,6 @@ func (q *queue) add(e Event, limit int) bool {
 		return false
 	}
 	q.events = append(q.events, e)
-	select {
-	case q.more <- struct{}{}:
-	default:
-	}
 	return true
 }
 
@@ -64,8 +119,7 @@ func (q *queue) putBack(events []Event) {
 }
 
 // run delivers until ctx ends. The backlog goes first. After a failure
-// everything that waits is stored, so that a crash does not lose it, and the
-// queue pauses.
+// everything that waits in memory is stored, and the queue pauses.
 func (q *queue) run(ctx context.Context) {
 	pause := q.n.cfg.First
 	for ctx.Err() == nil {
@@ -121,19 +175,12 @@ func (q *queue) round(ctx context.Context) (idle bool, err error) {
 	if err != nil && !gone {
 		return false, err
 	}
-	batch, err := q.oldest(ctx)
+	batches, err := q.oldest(ctx)
 	if err != nil {
 		return false, err
 	}
-	if batch != nil {
-		if gone {
-			q.n.drop(q.webhook, len(batch.events))
-			return false, q.forget(ctx, batch)
-		}
-		if left, err := q.deliver(ctx, w, batch.events); err != nil {
-			return false, errors.Join(err, q.rewrite(ctx, batch, left))
-		}
-		return false, q.forget(ctx, batch)
+	if len(batches) > 0 {
+		return false, q.deliverBatches(ctx, w, gone, batches)
 	}
 	events := q.take(parallel * 8)
 	switch {
@@ -143,35 +190,69 @@ func (q *queue) round(ctx context.Context) (idle bool, err error) {
 		q.n.drop(q.webhook, len(events))
 		return false, nil
 	}
-	left, err := q.deliver(ctx, w, events)
-	if len(left) > 0 {
+	arrived, err := q.deliver(ctx, w, events)
+	if left := without(events, arrived); len(left) > 0 {
 		q.putBack(left)
 	}
 	return false, err
 }
 
-// deliver posts the events, some at a time, and returns those that did not
-// arrive. After the first failure it begins no more.
-func (q *queue) deliver(ctx context.Context, w Webhook, events []Event) (left []Event, err error) {
-	for len(events) > 0 {
-		n := min(parallel, len(events))
+// deliverBatches posts the events of batches, and settles what has become of
+// them: what arrived is not sent again.
+func (q *queue) deliverBatches(ctx context.Context, w Webhook, gone bool, batches []*batch) error {
+	var events []Event
+	for _, b := range batches {
+		events = append(events, b.events...)
+	}
+	if gone {
+		q.n.drop(q.webhook, len(events))
+		for _, b := range batches {
+			b.events = nil
+		}
+		return q.settle(ctx, batches)
+	}
+	arrived, err := q.deliver(ctx, w, events)
+	var changed []*batch
+	for _, b := range batches {
+		n := len(b.events)
+		left := without(b.events, arrived[:n])
+		arrived = arrived[n:]
+		if len(left) < n || n == 0 {
+			b.events = left
+			changed = append(changed, b)
+		}
+	}
+	return errors.Join(err, q.settle(ctx, changed))
+}
+
+// without returns the events that did not arrive.
+func without(events []Event, arrived []bool) (left []Event) {
+	for i := range events {
+		if !arrived[i] {
+			left = append(left, events[i])
+		}
+	}
+	return left
+}
+
+// deliver posts the events, some at a time, and says for each whether it is
+// done with. After the first failure it begins no more.
+func (q *queue) deliver(ctx context.Context, w Webhook, events []Event) (arrived []bool, err error) {
+	arrived = make([]bool, len(events))
+	for first := 0; first < len(events) && err == nil; first += parallel {
+		n := min(parallel, len(events)-first)
 		failures := make([]error, n)
 		var wg sync.WaitGroup
 		for i := range n {
-			wg.Go(func() { failures[i] = q.deliverOne(ctx, w, events[i]) })
+			wg.Go(func() { failures[i] = q.deliverOne(ctx, w, events[first+i]) })
 		}
 		wg.Wait()
 		for i, f := range failures {
-			if f != nil {
-				left = append(left, events[i])
-			}
+			arrived[first+i] = f == nil
 		}
-		events = events[n:]
-		if err := errors.Join(failures...); err != nil {
-			return append(left, events...), err
-		}
+		err = errors.Join(failures...)
 	}
-	return nil, nil
+	return arrived, err
 }
 
 func (q *queue) deliverOne(ctx context.Context, w Webhook, e Event) error {
