@@ -226,12 +226,9 @@ func JoinCommands(commands [][]byte) []byte {
 		n += len(c)
 	}
 	b := append(make([]byte, 0, n), entryFormat)
-	return append(append(b, cborArray(len(commands))...), join(commands)...)
-}
-
-func join(parts [][]byte) (b []byte) {
-	for _, p := range parts {
-		b = append(b, p...)
+	b = append(b, cborArray(len(commands))...)
+	for _, c := range commands {
+		b = append(b, c...)
 	}
 	return b
 }

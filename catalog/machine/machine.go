@@ -11,6 +11,7 @@
 package machine
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/hallig-cloud/hallig"
@@ -50,11 +51,28 @@ type Machine struct {
 	meta    meta
 	buckets map[hallig.BucketID]*bucketRow
 	dirty   map[hallig.BucketID]struct{}
+	// answers are the keys of the answers that are kept: nearly every command is
+	// new, and what is not there need not be looked for in the rows.
+	answers map[answerID]struct{}
+	fenced  map[hallig.SessionID]bool // sessions looked up
 }
+
+// An answerID is what an answer's key holds: proposal and part.
+type answerID [16 + 2]byte
+
+func idOfAnswer(id hallig.ProposalID, part uint16) (a answerID) {
+	copy(a[:], id[:])
+	binary.BigEndian.PutUint16(a[16:], part)
+	return a
+}
+
+// maxCached bounds what a machine remembers of buckets and of sessions.
+const maxCached = 100_000
 
 // Load returns a machine for rows. A partition without rows starts in epoch.
 func Load(rows Reader, epoch uint16) (*Machine, error) {
-	m := &Machine{buckets: map[hallig.BucketID]*bucketRow{}, dirty: map[hallig.BucketID]struct{}{}}
+	m := &Machine{buckets: map[hallig.BucketID]*bucketRow{}, dirty: map[hallig.BucketID]struct{}{},
+		answers: map[answerID]struct{}{}, fenced: map[hallig.SessionID]bool{}}
 	v, err := rows.Get(metaKey)
 	if err != nil {
 		return nil, err
@@ -63,7 +81,15 @@ func Load(rows Reader, epoch uint16) (*Machine, error) {
 		m.meta = meta{Epoch: epoch}
 		return m, nil
 	}
-	m.meta, err = decodeMeta(v)
+	if m.meta, err = decodeMeta(v); err != nil {
+		return nil, err
+	}
+	err = rows.Scan([]byte{tableAnswer}, []byte{tableAnswer + 1}, func(k, _ []byte) bool {
+		if len(k) == 1+len(answerID{}) {
+			m.answers[answerID(k[1:])] = struct{}{}
+		}
+		return true
+	})
 	return m, err
 }
 
@@ -104,7 +130,7 @@ func (m *Machine) bucket(rows Reader, id hallig.BucketID) (*bucketRow, error) {
 			return nil, err
 		}
 	}
-	if len(m.buckets) > 100_000 && len(m.dirty) == 0 {
+	if len(m.buckets) > maxCached && len(m.dirty) == 0 {
 		clear(m.buckets)
 	}
 	m.buckets[id] = b
@@ -126,6 +152,7 @@ func (m *Machine) Apply(rows Rows, c *Command) (Answer, error) {
 		if c.Session.IsZero() {
 			return Answer{Code: CodeInvalid}, nil
 		}
+		m.fenced[c.Session] = true
 		return Answer{}, rows.Set(sessionKey(c.Session), []byte{1})
 	case CommandCollected:
 		return m.applyCollected(rows, c)
@@ -137,8 +164,10 @@ func (m *Machine) applyObjects(rows Rows, c *Command) (Answer, error) {
 	if len(c.Steps) == 0 || len(c.Steps) > catalog.MaxOps || c.ID.IsZero() {
 		return Answer{Code: CodeInvalid}, nil
 	}
-	if a, ok, err := FindAnswer(rows, c.ID, c.Part); err != nil || ok {
-		return a, err
+	if _, known := m.answers[idOfAnswer(c.ID, c.Part)]; known {
+		if a, ok, err := FindAnswer(rows, c.ID, c.Part); err != nil || ok {
+			return a, err
+		}
 	}
 	code, err := m.admit(rows, c)
 	if err != nil || code != CodeOK {
@@ -156,10 +185,8 @@ func (m *Machine) applyObjects(rows Rows, c *Command) (Answer, error) {
 
 // admit decides whether the command as a whole may be applied.
 func (m *Machine) admit(rows Rows, c *Command) (Code, error) {
-	if !c.Session.IsZero() {
-		if v, err := rows.Get(sessionKey(c.Session)); err != nil || v != nil {
-			return CodeFenced, err
-		}
+	if fenced, err := m.isFenced(rows, c.Session); err != nil || fenced {
+		return CodeFenced, err
 	}
 	b, err := m.bucket(rows, c.Bucket)
 	if err != nil {
@@ -181,6 +208,26 @@ func (m *Machine) admit(rows Rows, c *Command) (Code, error) {
 		}
 	}
 	return CodeOK, nil
+}
+
+// isFenced looks a session up once.
+func (m *Machine) isFenced(rows Rows, id hallig.SessionID) (bool, error) {
+	if id.IsZero() {
+		return false, nil
+	}
+	fenced, ok := m.fenced[id]
+	if ok {
+		return fenced, nil
+	}
+	v, err := rows.Get(sessionKey(id))
+	if err != nil {
+		return false, err
+	}
+	if len(m.fenced) > maxCached {
+		clear(m.fenced)
+	}
+	m.fenced[id] = v != nil
+	return v != nil, nil
 }
 
 // admits compares a request's epoch with the bucket's.
@@ -249,6 +296,7 @@ func (m *Machine) remember(rows Rows, id hallig.ProposalID, part uint16, a *Answ
 	if err := rows.Set(queueKey(m.meta.AnswersTail), appendQueue(nil, k, len(v))); err != nil {
 		return err
 	}
+	m.answers[idOfAnswer(id, part)] = struct{}{}
 	m.meta.AnswersTail++
 	m.meta.AnswersBytes += uint64(len(v))
 	for m.meta.AnswersTail-m.meta.AnswersHead > maxAnswers || m.meta.AnswersBytes > maxAnswerBytes && m.meta.AnswersHead+1 < m.meta.AnswersTail {
@@ -263,6 +311,9 @@ func (m *Machine) remember(rows Rows, id hallig.ProposalID, part uint16, a *Answ
 		}
 		if err := rows.Delete(key); err != nil {
 			return err
+		}
+		if len(key) == 1+len(answerID{}) {
+			delete(m.answers, answerID(key[1:]))
 		}
 		if err := rows.Delete(q); err != nil {
 			return err

@@ -3,13 +3,13 @@ package raft
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,15 +35,26 @@ func benchPut(i int) catalog.Put {
 	return catalog.Put{Version: v}
 }
 
+// cpuTime is what the process has used: steadier than wall time where others run.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // benchPuts commits b.N small puts from a number of writers.
 func benchPuts(b *testing.B, mirrors, writers int) {
 	c := config(b, mirrors)
-	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c.Log = slog.New(slog.DiscardHandler)
 	n := open(b, c)
 	bucket, ctx, session := benchBucket(b, n), context.Background(), hallig.NewID()
 	var next atomic.Int64
 	lat := make([][]time.Duration, writers)
 	var wg sync.WaitGroup
+	b.ReportAllocs()
+	cpu := cpuTime()
 	b.ResetTimer()
 	for w := range writers {
 		wg.Add(1)
@@ -66,6 +77,7 @@ func benchPuts(b *testing.B, mirrors, writers int) {
 	}
 	wg.Wait()
 	b.StopTimer()
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
 	all := slices.Concat(lat...)
 	slices.Sort(all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
@@ -101,20 +113,45 @@ func load(t testing.TB, n *Catalog, bucket hallig.BucketID, from, to int) {
 	}
 }
 
+// benchKeys are the sizes of the buckets that page costs are measured in.
+var benchKeys = []int{10_000, 1_000_000}
+
+// BenchmarkList lists pages of 1000, one after the other and from random starts.
 func BenchmarkList(b *testing.B) {
-	c := config(b, 1)
-	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	n := open(b, c)
-	bucket := benchBucket(b, n)
-	load(b, n, bucket, 0, 100_000)
-	q := catalog.Query{Bucket: bucket, Limit: 1000}
+	for _, keys := range benchKeys {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			c := config(b, 1)
+			c.Log = slog.New(slog.DiscardHandler)
+			n := open(b, c)
+			bucket := benchBucket(b, n)
+			load(b, n, bucket, 0, keys)
+			q := catalog.Query{Bucket: bucket, Limit: 1000}
+			b.Run("sequential", func(b *testing.B) { benchList(b, n, q, nil) })
+			b.Run("random", func(b *testing.B) {
+				benchList(b, n, q, func(i int) catalog.Marker {
+					at := int(uint64(i) * 2654435761 % uint64(keys))
+					return catalog.Marker{Key: fmt.Sprintf("objects/%02x/%09d", at%251, at)}
+				})
+			})
+			q.Delimiter = "/"
+			q.Prefix = "objects/"
+			b.Run("delimiter", func(b *testing.B) { benchList(b, n, q, func(int) catalog.Marker { return catalog.Marker{} }) })
+		})
+	}
+}
+
+func benchList(b *testing.B, n *Catalog, q catalog.Query, start func(i int) catalog.Marker) {
 	if _, err := n.List(context.Background(), q); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	cpu := cpuTime()
 	b.ResetTimer()
 	keys := 0
-	for range b.N {
+	for i := range b.N {
+		if start != nil {
+			q.After = start(i)
+		}
 		p, err := n.List(context.Background(), q)
 		if err != nil {
 			b.Fatal(err)
@@ -124,12 +161,13 @@ func BenchmarkList(b *testing.B) {
 			q.After = catalog.Marker{}
 		}
 	}
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
 	b.ReportMetric(float64(keys)/b.Elapsed().Seconds(), "keys/s")
 }
 
 func BenchmarkHead(b *testing.B) {
 	c := config(b, 1)
-	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c.Log = slog.New(slog.DiscardHandler)
 	n := open(b, c)
 	bucket := benchBucket(b, n)
 	load(b, n, bucket, 0, 100_000)
@@ -152,7 +190,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 	}
 	c := config(b, 1)
-	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c.Log = slog.New(slog.DiscardHandler)
 	n := open(b, c)
 	bucket := benchBucket(b, n)
 	start := time.Now()

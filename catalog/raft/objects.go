@@ -144,22 +144,17 @@ func (n *Catalog) commit(ctx context.Context, p *partition, v machine.Vault, r *
 	return nil, fmt.Errorf("bucket %s: its keys changed %d times while the request was decided: %w", r.Bucket, maxRetries, hallig.ErrConflict)
 }
 
-// evaluate decides a run of operations against the state, unless its answer is
-// there already. The state may move on meanwhile: a first application of the
-// same request then makes the evaluation fail, so that the answer is looked
-// for once more before a failure is believed.
+// evaluate decides a run of operations against the state. A repeat is found out
+// by Apply, which has the first answer; only when the evaluation fails, as it may
+// because the request was applied before, is the answer looked for here.
 func (n *Catalog) evaluate(p *partition, v machine.Vault, r *catalog.Request, part int, ops []catalog.Op) (prop *machine.Proposal, a machine.Answer, found bool, err error) {
 	err = n.set.read(func(m *mirror) error {
-		rows := newReader(m, m.state, p.id)
-		if a, found, err = machine.FindAnswer(rows, r.ID, uint16(part)); err != nil || found {
-			return err
-		}
-		prop, err = v.Evaluate(rows, r, part, ops, n.cfg.Now())
+		prop, err = v.Evaluate(newReader(m, m.state, p.id), r, part, ops, n.cfg.Now())
 		if err != nil || refuses(prop) {
 			// Rows were read one after the other: only what one moment shows is refused.
 			snap := m.state.NewSnapshot()
 			defer snap.Close() //nolint:errcheck // frees memory only
-			rows = newReader(m, snap, p.id)
+			rows := newReader(m, snap, p.id)
 			prop, err = v.Evaluate(rows, r, part, ops, n.cfg.Now())
 			again, ok, ferr := machine.FindAnswer(rows, r.ID, uint16(part))
 			if ferr == nil && ok {
