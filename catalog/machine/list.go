@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hallig-cloud/hallig"
@@ -252,9 +253,15 @@ func (l *lister) full() bool {
 	return l.page.Truncated
 }
 
+// maxPage is how many items are made room for at once: a page of S3.
+const maxPage = 1000
+
 func (l *lister) emit(item catalog.Item, m catalog.Marker) {
 	if l.full() {
 		return
+	}
+	if n, all := len(l.page.Items), min(l.q.Limit, maxPage); n == cap(l.page.Items) && n >= 16 && n < all {
+		l.page.Items = slices.Grow(l.page.Items, all-n) // it will be a whole page
 	}
 	l.page.Items = append(l.page.Items, item)
 	l.page.Next = m

@@ -78,11 +78,8 @@ func benchPuts(b *testing.B, mirrors, writers int) {
 	wg.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
-	all := slices.Concat(lat...)
-	slices.Sort(all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
-	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
+	percentiles(b, lat)
 }
 
 func BenchmarkPut(b *testing.B) {
@@ -127,12 +124,12 @@ func BenchmarkList(b *testing.B) {
 			load(b, n, bucket, 0, keys)
 			q := catalog.Query{Bucket: bucket, Limit: 1000}
 			b.Run("sequential", func(b *testing.B) { benchList(b, n, q, nil) })
-			b.Run("random", func(b *testing.B) {
-				benchList(b, n, q, func(i int) catalog.Marker {
-					at := int(uint64(i) * 2654435761 % uint64(keys))
-					return catalog.Marker{Key: fmt.Sprintf("objects/%02x/%09d", at%251, at)}
-				})
-			})
+			random := func(i int) catalog.Marker {
+				at := int(uint64(i) * 2654435761 % uint64(keys))
+				return catalog.Marker{Key: fmt.Sprintf("objects/%02x/%09d", at%251, at)}
+			}
+			b.Run("random", func(b *testing.B) { benchList(b, n, q, random) })
+			b.Run("random/16", func(b *testing.B) { benchListers(b, n, q, 16, random) })
 			q.Delimiter = "/"
 			q.Prefix = "objects/"
 			b.Run("delimiter", func(b *testing.B) { benchList(b, n, q, func(int) catalog.Marker { return catalog.Marker{} }) })
@@ -163,6 +160,36 @@ func benchList(b *testing.B, n *Catalog, q catalog.Query, start func(i int) cata
 	}
 	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
 	b.ReportMetric(float64(keys)/b.Elapsed().Seconds(), "keys/s")
+}
+
+// benchListers lists from many goroutines.
+func benchListers(b *testing.B, n *Catalog, q catalog.Query, listers int, start func(i int) catalog.Marker) {
+	var next atomic.Int64
+	lat := make([][]time.Duration, listers)
+	var wg sync.WaitGroup
+	for l := range listers {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= b.N; i = int(next.Add(1)) {
+				q, began := q, time.Now()
+				q.After = start(i)
+				if _, err := n.List(context.Background(), q); err != nil {
+					b.Error(err)
+					return
+				}
+				lat[l] = append(lat[l], time.Since(began))
+			}
+		})
+	}
+	wg.Wait()
+	percentiles(b, lat)
+}
+
+// percentiles reports the median and the 99th percentile of what goroutines took.
+func percentiles(b *testing.B, lat [][]time.Duration) {
+	all := slices.Concat(lat...)
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
 }
 
 func BenchmarkHead(b *testing.B) {

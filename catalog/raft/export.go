@@ -362,7 +362,7 @@ func (m *mirror) restored(h *exportHead) error {
 		if err == nil {
 			err = m.write(m.state, w.b.Repr(), pebble.NoSync)
 		}
-		w.b.Close() //nolint:errcheck // frees memory only
+		w.close()
 		if err != nil {
 			return err
 		}

@@ -100,7 +100,7 @@ func (p *partition) tryApply(logs []*hraft.Log) ([][]machine.Answer, error) {
 	w, answers, err := p.compute(m, &p.machine, logs)
 	m.use.RUnlock()
 	if w != nil {
-		defer w.b.Close() //nolint:errcheck // a batch's Close frees memory only
+		defer w.close()
 	}
 	if err != nil {
 		if !m.ok() {

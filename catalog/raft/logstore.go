@@ -165,7 +165,7 @@ func (l *logStore) LastIndex() (uint64, error) {
 // see Set.
 func (l *logStore) GetLog(index uint64, out *hraft.Log) error {
 	err := l.set.read(func(m *mirror) error { return m.entry(l.partition, index, out) })
-	if err != nil && !errors.Is(err, hraft.ErrLogNotFound) && l.fatal != nil {
+	if err != nil && !errors.Is(err, hraft.ErrLogNotFound) && !errors.Is(err, errClosed) && l.fatal != nil {
 		l.fatal(err)
 		runtime.Goexit()
 	}

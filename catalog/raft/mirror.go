@@ -98,8 +98,9 @@ type mirror struct {
 	opened *pebble.DB
 
 	// use is held for reading by whoever reads the databases, so that they are
-	// not closed under them.
+	// not closed under them; who comes later finds shut.
 	use    sync.RWMutex
+	shut   bool
 	once   sync.Once
 	failed chan struct{} // closed by fail
 	cause  error         // set before failed is closed
@@ -255,6 +256,7 @@ func (m *mirror) close() {
 	closeAll := func() error {
 		m.use.Lock()
 		defer m.use.Unlock()
+		m.shut = true
 		var errs []error
 		for _, db := range []*pebble.DB{m.log, m.state, m.opened} {
 			if db != nil {

@@ -157,7 +157,10 @@ func (s *mirrors) read(fn func(*mirror) error) error {
 			return err
 		}
 		m.use.RLock()
-		if m.ok() { // else it may be closed by now
+		switch {
+		case m.ok() && m.shut: // Raft's own goroutines may outlive the catalog
+			err = closed()
+		case m.ok(): // else it may be closed by now
 			err = fn(m)
 		}
 		m.use.RUnlock()

@@ -247,7 +247,10 @@ func (n *Catalog) openedRead(ctx context.Context, p *partition, fn func(*reader)
 			return err
 		}
 		m.use.RLock()
-		if m.ok() {
+		switch {
+		case m.ok() && m.shut:
+			err = closed()
+		case m.ok():
 			err = fn(newReader(m, m.opened, p.id))
 		}
 		m.use.RUnlock()

@@ -228,7 +228,7 @@ func (o *opener) step(v machine.Vault, p *partition, ms []*mirror, from, to uint
 	w, err := o.compute(v, p, m, from, to)
 	m.use.RUnlock()
 	if w != nil {
-		defer w.b.Close() //nolint:errcheck // a batch's Close frees memory only
+		defer w.close()
 	}
 	if err != nil {
 		return err
@@ -294,12 +294,12 @@ func (o *opener) fill(ctx context.Context, v machine.Vault, m *mirror, p *partit
 		return 0, err
 	}
 	w := newWriter(m, m.opened, p.id)
-	defer func() { w.b.Close() }() //nolint:errcheck // frees memory only
+	defer func() { w.close() }()
 	n := 0
 	flush := func() error {
 		repr := w.b.Repr()
 		err := m.write(m.opened, repr, pebble.NoSync)
-		w.b.Close() //nolint:errcheck // frees memory only
+		w.close()
 		w, n = newWriter(m, m.opened, p.id), 0
 		return errors.Join(err, ctx.Err())
 	}

@@ -60,7 +60,10 @@ func (p *partition) propose(ctx context.Context, c *machine.Command) (machine.An
 	}
 }
 
-func closed() error { return fmt.Errorf("catalog is closed: %w", hallig.ErrUnavailable) }
+// errClosed says that the catalog was closed.
+var errClosed = fmt.Errorf("catalog is closed: %w", hallig.ErrUnavailable)
+
+func closed() error { return errClosed }
 
 // join makes log entries of what is queued: concurrent commands share one.
 func (p *partition) join(ctx context.Context) {

@@ -146,7 +146,7 @@ func catchUp(ctx context.Context, src, m *mirror, id uint16, upto uint64) error 
 			err = m.write(m.state, w.b.Repr(), pebble.NoSync)
 		}
 		if w != nil {
-			w.b.Close() //nolint:errcheck // frees memory only
+			w.close()
 		}
 		if err != nil {
 			return err

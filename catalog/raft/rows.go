@@ -1,8 +1,10 @@
 package raft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -97,20 +99,65 @@ func (i *iterator) Value() []byte { return i.it.Value() }
 func (i *iterator) Err() error    { return i.r.failed(i.it.Error()) }
 func (i *iterator) close() error  { return i.r.failed(i.it.Close()) }
 
-// writer is a reader of an indexed batch that also writes to it.
+// writer is a reader of an indexed batch that also writes to it. The database
+// must not be changed meanwhile by others than the batch.
 type writer struct {
 	*reader
-	b *pebble.Batch
+	b    *pebble.Batch
+	from *pebble.DB
+
+	// Most of what Apply looks for is not there. DB.Get then reads a block of the
+	// lowest level, whose filters it does not use; an iterator does when it is
+	// asked to. It sees the database alone: written has the keys, by their hashes,
+	// for which the batch must be asked.
+	probe   *pebble.Iterator
+	written map[uint64]struct{}
+	seed    maphash.Seed
+	scratch []byte
 }
 
 // newWriter returns a writer on a new indexed batch of db.
 func newWriter(m *mirror, db *pebble.DB, partition uint16) *writer {
 	b := db.NewIndexedBatch()
-	return &writer{reader: newReader(m, b, partition), b: b}
+	return &writer{reader: newReader(m, b, partition), b: b, from: db, written: map[uint64]struct{}{}, seed: maphash.MakeSeed()}
+}
+
+// Get implements machine.Reader.
+func (w *writer) Get(k []byte) ([]byte, error) {
+	w.scratch = append(append(w.scratch[:0], w.p[:]...), k...)
+	if _, ok := w.written[maphash.Bytes(w.seed, w.scratch)]; ok {
+		return w.reader.Get(k)
+	}
+	if w.probe == nil {
+		it, err := w.from.NewIter(&pebble.IterOptions{UseL6Filters: true})
+		if err != nil {
+			return nil, w.failed(err)
+		}
+		w.probe = it
+	}
+	if !w.probe.SeekPrefixGE(w.scratch) || !bytes.Equal(w.probe.Key(), w.scratch) {
+		return nil, w.failed(w.probe.Error())
+	}
+	v, err := w.probe.ValueAndErr()
+	return append(make([]byte, 0, len(v)), v...), w.failed(err)
+}
+
+func (w *writer) wrote(k []byte) []byte {
+	w.scratch = append(append(w.scratch[:0], w.p[:]...), k...)
+	w.written[maphash.Bytes(w.seed, w.scratch)] = struct{}{}
+	return w.scratch
 }
 
 // Set implements machine.Rows.
-func (w *writer) Set(k, v []byte) error { return w.b.Set(w.key(k), v, nil) }
+func (w *writer) Set(k, v []byte) error { return w.b.Set(w.wrote(k), v, nil) }
 
 // Delete implements machine.Rows.
-func (w *writer) Delete(k []byte) error { return w.b.Delete(w.key(k), nil) }
+func (w *writer) Delete(k []byte) error { return w.b.Delete(w.wrote(k), nil) }
+
+// close frees what the writer holds.
+func (w *writer) close() {
+	if w.probe != nil {
+		w.probe.Close() //nolint:errcheck // its errors were asked for
+	}
+	w.b.Close() //nolint:errcheck // a batch's Close frees memory only
+}
