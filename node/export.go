@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/admin"
@@ -184,7 +185,21 @@ func RestoreCatalog(ctx context.Context, cfg Config, file string, force bool) (a
 	return n.restore(ctx, in, force)
 }
 
+// checkExport reads the export to its end before anything is touched.
+func (n *Node) checkExport(in *os.File) (time.Time, error) {
+	made, err := raft.CheckExport(raft.Config{Mesh: n.identity.get().Mesh, Sealer: n.keys.ring}, in)
+	if err != nil {
+		return made, fmt.Errorf("%s cannot be restored, and nothing was changed: %w", in.Name(), err)
+	}
+	_, err = in.Seek(0, io.SeekStart)
+	return made, err
+}
+
 func (n *Node) restore(ctx context.Context, in *os.File, force bool) (admin.Export, error) {
+	made, err := n.checkExport(in)
+	if err != nil {
+		return admin.Export{}, err
+	}
 	stamp := n.cfg.Now().UTC().Format("20060102T150405Z")
 	var dirs []string
 	all := n.fleet.snapshot()
@@ -206,17 +221,17 @@ func (n *Node) restore(ctx context.Context, in *os.File, force bool) (admin.Expo
 		return admin.Export{}, fmt.Errorf("restore the catalog: no drive can be used: %w", hallig.ErrUnavailable)
 	}
 	id := n.identity.get()
-	err := raft.Restore(ctx, raft.Config{
+	err = raft.Restore(ctx, raft.Config{
 		Mesh: id.Mesh, Node: id.Node, Dirs: dirs, FS: n.cfg.FS, Sealer: n.keys.ring, KnownEpoch: id.CatalogEpoch, Now: n.cfg.Now, Log: n.cfg.Log,
 		OnMirrors: n.noteMirrors,
 	}, bufio.NewReaderSize(in, 1<<20))
 	if err != nil {
-		return admin.Export{}, fmt.Errorf("restore the catalog: %w", err)
+		return admin.Export{}, err
 	}
 	n.mendKeys()
-	x := admin.Export{Path: in.Name()}
+	x := admin.Export{Path: in.Name(), At: made}
 	if st, err := in.Stat(); err == nil {
-		x.Size, x.At = st.Size(), st.ModTime()
+		x.Size = st.Size()
 	}
 	return x, nil
 }

@@ -358,8 +358,26 @@ func TestRestoreFromAnExport(t *testing.T) {
 	} else if err := n.Run(ctx, func(Info) { t.Error("started without its catalog") }); !errors.Is(err, ErrStart) {
 		t.Errorf("start without a catalog: %v, want a start error", err)
 	}
-	if _, err := RestoreCatalog(ctx, Config{Data: data}, x.Path, true); err != nil {
+	// What cannot be restored is refused before the present catalog is moved.
+	whole, err := os.ReadFile(x.Path)
+	if err != nil {
 		t.Fatal(err)
+	}
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	if err := os.WriteFile(damaged, whole[:len(whole)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(drives[0], catalogDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RestoreCatalog(ctx, Config{Data: data}, damaged, true); !errors.Is(err, hallig.ErrCorrupt) || !strings.Contains(err.Error(), damaged) {
+		t.Errorf("restore of a damaged export: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(drives[0], catalogDir)); err != nil {
+		t.Errorf("a refused restore moved the catalog away: %v", err)
+	}
+	if got, err := RestoreCatalog(ctx, Config{Data: data}, x.Path, true); err != nil || got.At.Sub(x.At).Abs() > time.Minute {
+		t.Fatal(got, err)
 	}
 	w = start(t, Config{Data: data})
 	if _, err := w.n.Bucket(ctx, "kept"); err != nil {

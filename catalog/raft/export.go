@@ -43,7 +43,8 @@ type exportHead struct {
 
 // Export streams the sealed state of all partitions as of one moment of each:
 // a restore of it holds every write acknowledged before the call. Opened names
-// are not in it. A blind node can export.
+// are not in it. A blind node can export, but not seal the whole: a restore
+// refuses that.
 func (n *Catalog) Export(ctx context.Context, w io.Writer) error {
 	var ids []uint16
 	for _, p := range n.partitions {
@@ -52,7 +53,11 @@ func (n *Catalog) Export(ctx context.Context, w io.Writer) error {
 		}
 		ids = append(ids, p.id)
 	}
-	return n.export(contextWriter{ctx, w}, ids)
+	h := blake3.New()
+	if err := n.export(io.MultiWriter(contextWriter{ctx, w}, h), ids); err != nil {
+		return err
+	}
+	return writeExportSeal(w, &n.cfg, h.Sum(nil))
 }
 
 type contextWriter struct {
@@ -175,11 +180,12 @@ func (x *exporter) end() error {
 	return x.w.Flush()
 }
 
-// readExport reads an export and calls fn with batches of its rows. Only when
-// it returns nil was the export whole.
+// readExport reads an export, without its seal, and calls fn with batches of its
+// rows. Only when it returns nil was the export whole. It reads no byte beyond
+// it, in small pieces: r had better be buffered.
 func readExport(r io.Reader, fn func(*exportHead, *pebble.Batch) error) error {
 	h := blake3.New()
-	in := io.TeeReader(bufio.NewReaderSize(r, exportFrame), h)
+	in := io.TeeReader(r, h)
 	magic := make([]byte, len(exportMagic))
 	if _, err := io.ReadFull(in, magic); err != nil {
 		return broken("its beginning", err)
@@ -288,7 +294,8 @@ func readEnd(in io.Reader, h *blake3.Hasher, rows uint64) error {
 // Restore makes a catalog in c.Dirs, which must hold none, from an export. The
 // partitions' epochs are raised, so that revisions given out after the export
 // are not given out again. It is durable when Restore returns; Open serves it.
-// On an error the directories hold no catalog.
+// On an error the directories hold no catalog. An export that is damaged, cut
+// short or put together from others is ErrCorrupt; CheckExport says so before.
 func Restore(ctx context.Context, c Config, r io.Reader) error {
 	if err := c.fill(); err != nil {
 		return err
@@ -319,7 +326,7 @@ func Restore(ctx context.Context, c Config, r io.Reader) error {
 		set.Members = append(set.Members, m.id)
 	}
 	var head *exportHead
-	err := readExport(r, func(h *exportHead, b *pebble.Batch) error {
+	err := readSealedExport(&c, r, func(h *exportHead, b *pebble.Batch) error {
 		if head = h; h.Mesh != c.Mesh {
 			return fmt.Errorf("the export is of mesh %s: %w", h.Mesh, hallig.ErrForeign)
 		}

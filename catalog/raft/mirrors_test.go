@@ -487,7 +487,7 @@ func TestExportDamaged(t *testing.T) {
 		y := slices.Clone(x)
 		y[i] ^= 0x10
 		for _, data := range [][]byte{y, x[:i]} {
-			if err := readExport(bytes.NewReader(data), ignore); err == nil {
+			if _, err := CheckExport(n.cfg, bytes.NewReader(data)); err == nil {
 				t.Fatalf("damage at %d was not seen", i)
 			}
 		}

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -415,7 +416,7 @@ func (p *partition) install(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	err = readExport(r, func(_ *exportHead, batch *pebble.Batch) error {
+	err = readExport(bufio.NewReaderSize(r, exportFrame), func(_ *exportHead, batch *pebble.Batch) error {
 		repr := batch.Repr()
 		return p.node.set.each(func(m *mirror) error { return m.write(m.state, repr, pebble.NoSync) })
 	})
