@@ -203,7 +203,11 @@ func (n *Node) AddDrive(ctx context.Context, path string) (admin.Drive, error) {
 	if slices.ContainsFunc(n.fleet.snapshot(), func(d drive) bool { return d.path == path }) {
 		return admin.Drive{}, fmt.Errorf("%s is a drive of this node already: %w", path, hallig.ErrExists)
 	}
-	if err := n.adopt(ctx, path); err != nil {
+	err = n.adopt(ctx, path)
+	if e, ok := errors.AsType[*startError](err); ok {
+		err = &said{e.says, e.cause} // nobody starts here
+	}
+	if err != nil {
 		return admin.Drive{}, err
 	}
 	id := n.identity.change(func(id *Identity) { id.Drives = n.fleet.paths() })

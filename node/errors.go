@@ -38,6 +38,8 @@ func startIO(what, path string, err error) error {
 		return nil
 	case errors.Is(err, ErrStart):
 		return err
+	case errors.Is(err, fs.ErrPermission) && absentFile(path):
+		return startf(err, "no permission to make %s %s: make it for user %s (install -d -o %s %s, as root) or choose another directory", what, path, userName(), userName(), path)
 	case errors.Is(err, fs.ErrPermission):
 		return startf(err, "no permission to use %s %s: give it to user %s (chown -R %s %s) or choose another directory", what, path, userName(), userName(), path)
 	case errors.Is(err, syscall.EROFS):
@@ -67,6 +69,11 @@ func absent(err error, format string, args ...any) error {
 		return &said{fmt.Sprintf(format, args...), err}
 	}
 	return err
+}
+
+func absentFile(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func userName() string {

@@ -258,7 +258,7 @@ func (f *fleet) create(ctx context.Context, path string) error {
 	id := hallig.NewID()
 	err := disk.Create(f.fs, path, disk.Identity{Mesh: f.mesh, Node: f.node, Drive: id})
 	if errors.Is(err, hallig.ErrNotEmpty) {
-		return startf(err, "the directory %s is no drive and holds other files: name an empty one with --drive", path)
+		return startf(err, "the directory %s is no drive and holds other files: name an empty one", path)
 	}
 	if err != nil {
 		return startIO("the drive", path, err)

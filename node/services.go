@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -129,6 +132,9 @@ func (n *Node) ensureRoot(ctx context.Context, s *services) error {
 	key, secret, created, err := s.access.EnsureRoot(ctx, n.cfg.RootAccessKey, n.cfg.RootSecretKey)
 	if errors.Is(err, hallig.ErrInvalid) {
 		return startf(err, "HALLIG_ROOT_ACCESS_KEY or HALLIG_ROOT_SECRET_KEY cannot be used: %v", err)
+	}
+	if errors.Is(err, hallig.ErrFull) {
+		return startf(err, "the disks are too full to store the first user: free some space (a few hundred MiB at least) on %s and start again", strings.Join(slices.Sorted(maps.Values(n.fleet.paths())), ", "))
 	}
 	if err != nil {
 		return fmt.Errorf("root user: %w", err)

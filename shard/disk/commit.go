@@ -104,6 +104,9 @@ func (d *Drive) commitGroup(reqs []*request) error {
 // indexBroken refuses what changes the drive while the index cannot be
 // written; what was acknowledged before is in the segments. See Drive.mend.
 func (d *Drive) indexBroken() error {
+	if err := d.index.damaged(); err != nil {
+		return fmt.Errorf("%w: it is about to be made anew: %w", err, hallig.ErrUnavailable)
+	}
 	if err := d.index.broken(); err != nil {
 		return d.writeFailed(fmt.Errorf("the index: %w", err))
 	}

@@ -61,19 +61,30 @@ func (d *Drive) tend(ctx context.Context) {
 	}
 }
 
-// mend opens the index again if it could not be written, when there is space.
-// What it missed is in the segments.
+// mend opens the index again if it could not be written, when there is space:
+// what it missed is in the segments. One that is damaged is made anew from
+// them, which reads the whole drive; calls are refused meanwhile.
 func (d *Drive) mend(ctx context.Context) error {
 	if d.closedOrWhole() {
 		return nil
 	}
-	d.gate.Lock()
-	defer d.gate.Unlock()
 	if err := d.Check(); err != nil {
 		return err
 	}
+	d.mending.Store(true) // who waits for gate would wait for all of it
+	defer d.mending.Store(false)
+	d.gate.Lock()
+	defer d.gate.Unlock()
+	if d.closed {
+		return nil
+	}
 	if err := d.room(0); err != nil {
 		return err
+	}
+	damaged := d.index.damaged()
+	if damaged != nil {
+		d.log.Error("shard index is damaged and made anew from the segments; this reads the whole drive", "drive", d.identity.Drive.String(), "dir", d.cfg.Dir, "err", damaged)
+		d.health.set(shard.StateReadOnly, "its index is damaged and is being made anew from the segments; nothing needs to be done")
 	}
 	if d.active != nil {
 		d.mu.Lock()
@@ -81,7 +92,7 @@ func (d *Drive) mend(ctx context.Context) error {
 		d.mu.Unlock()
 	}
 	_ = d.index.close() // what it holds in memory alone is thrown away
-	if err := d.load(ctx); err != nil {
+	if err := d.load(ctx, damaged != nil); err != nil {
 		d.health.set(shard.StateFailed, fmt.Sprintf("its index cannot be opened (%v): restart hallig; if it comes back, replace the disk", err))
 		return err
 	}
@@ -93,7 +104,7 @@ func (d *Drive) mend(ctx context.Context) error {
 func (d *Drive) closedOrWhole() bool {
 	d.gate.RLock()
 	defer d.gate.RUnlock()
-	return d.closed || d.health.gone() != nil || d.index.broken() == nil
+	return d.closed || d.health.gone() != nil || d.index.broken() == nil && d.index.damaged() == nil
 }
 
 // Compact copies the live records out of every finished segment with enough

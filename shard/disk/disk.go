@@ -126,7 +126,8 @@ type Drive struct {
 	index    kv
 	files    *files
 	queue    queue
-	gate     sync.RWMutex // held for reading by every call, for writing by Close
+	gate     sync.RWMutex // held for reading by every call, for writing by Close and mend
+	mending  atomic.Bool  // calls are refused: the index is opened again
 	closed   bool
 	health   health
 	compact  sync.Mutex // one compaction or scrub step at a time
@@ -182,6 +183,9 @@ func parseSegmentName(name string) (uint64, bool) {
 func (d *Drive) enter(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if d.mending.Load() {
+		return fmt.Errorf("drive %s opens its index again: %w", d.cfg.Dir, hallig.ErrUnavailable)
 	}
 	d.gate.RLock()
 	if d.closed {

@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -28,6 +31,9 @@ type kv interface {
 	// broken returns an error once changes do not reach the disk any more.
 	// They are still made and read back, until close.
 	broken() error
+	// damaged returns an error once something could not be read back as it was
+	// written: the index is of no use any more and is made anew.
+	damaged() error
 	close() error
 }
 
@@ -172,14 +178,40 @@ func decodeRow(b []byte) (row, error) {
 
 // pebbleKV is the index on a drive.
 type pebbleKV struct {
-	db    *pebble.DB
-	guard *pebblefs.Guard
+	db     *pebble.DB
+	guard  *pebblefs.Guard
+	damage *damage
+}
+
+// damage remembers the first sign that files of the index are not as they were
+// written: bytes that do not match their checksum, a file that is gone, a
+// sector that cannot be read.
+type damage struct{ first atomic.Pointer[error] }
+
+// errDamaged is wrapped by every error of an index that is damaged.
+var errDamaged = errors.New("the index is damaged")
+
+// note returns err, marked if it is a sign of damage.
+func (d *damage) note(err error) error {
+	if err == nil || !pebble.IsCorruptionError(err) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EIO) && !errors.Is(err, errBadIndex) {
+		return err
+	}
+	err = fmt.Errorf("%w: %w", errDamaged, err)
+	d.first.CompareAndSwap(nil, &err)
+	return err
+}
+
+func (d *damage) err() error {
+	if p := d.first.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, error) {
 	c := pebble.NewCache(cache)
 	defer c.Unref() // the database holds its own reference
-	guard := pebblefs.NewGuard(fsys, nil)
+	guard, found := pebblefs.NewGuard(fsys, nil), &damage{}
 	opts := &pebble.Options{
 		FS: pebblefs.New(guard), Cache: c, Logger: pebbleLog{log},
 		MemTableSize:       8 << 20,
@@ -188,6 +220,8 @@ func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, err
 		// left to itself Pebble would call Fatalf, in any goroutine.
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
 			log.Error("shard index: a table cannot be read", "path", i.Path, "err", i.Details)
+			err := fmt.Errorf("%w: %s: %w", errDamaged, i.Path, i.Details)
+			found.first.CompareAndSwap(nil, &err)
 		}},
 	}
 	opts.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
@@ -195,7 +229,7 @@ func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, err
 	if err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	return pebbleKV{db, guard}, nil
+	return pebbleKV{db, guard, found}, nil
 }
 
 func (p pebbleKV) get(key []byte) ([]byte, bool, error) {
@@ -204,7 +238,7 @@ func (p pebbleKV) get(key []byte) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, false, p.damage.note(err)
 	}
 	v = bytes.Clone(v)
 	return v, true, c.Close()
@@ -213,14 +247,14 @@ func (p pebbleKV) get(key []byte) ([]byte, bool, error) {
 func (p pebbleKV) scan(from, to []byte, fn func(key, value []byte) error) error {
 	it, err := p.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
-		return err
+		return p.damage.note(err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		if err := fn(it.Key(), it.Value()); err != nil {
-			return errors.Join(err, it.Close())
+			return errors.Join(p.damage.note(err), it.Close())
 		}
 	}
-	return it.Close()
+	return p.damage.note(it.Close())
 }
 
 func (p pebbleKV) apply(b *kvBatch, sync bool) error {
@@ -243,8 +277,9 @@ func (p pebbleKV) apply(b *kvBatch, sync bool) error {
 	return batch.Commit(pebble.NoSync)
 }
 
-func (p pebbleKV) broken() error { return p.guard.Err() }
-func (p pebbleKV) close() error  { return p.db.Close() }
+func (p pebbleKV) broken() error  { return p.guard.Err() }
+func (p pebbleKV) damaged() error { return p.damage.err() }
+func (p pebbleKV) close() error   { return p.db.Close() }
 
 // pebbleLog passes on what an operator may need.
 type pebbleLog struct{ log *slog.Logger }

@@ -98,6 +98,8 @@ func (k *memKV) apply(b *kvBatch, sync bool) error {
 
 func (k *memKV) broken() error { return nil }
 
+func (k *memKV) damaged() error { return nil }
+
 func (k *memKV) close() error { return nil }
 
 // dump returns what the index says of shards and deletions.

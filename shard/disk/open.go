@@ -39,7 +39,7 @@ func Open(ctx context.Context, cfg Config) (*Drive, error) {
 		return nil, fmt.Errorf("open drive %s: is another hallig using it? %w: %w", d.cfg.Dir, err, hallig.ErrUnavailable)
 	}
 	if d.lockInfo, err = d.fs.Stat(lockName); err == nil {
-		err = d.load(ctx)
+		err = d.load(ctx, d.cfg.Rebuild)
 	}
 	if err != nil {
 		d.files.closeAll()
@@ -58,13 +58,13 @@ func Open(ctx context.Context, cfg Config) (*Drive, error) {
 var errRebuild = errors.New("the index does not fit the segments")
 
 // load opens the index and brings it up to date with the segments, or makes it
-// anew from them.
-func (d *Drive) load(ctx context.Context) error {
+// anew from them: if it is damaged, or if rebuild says so.
+func (d *Drive) load(ctx context.Context, rebuild bool) error {
 	nums, err := d.listSegments()
 	if err != nil {
 		return err
 	}
-	if !d.cfg.Rebuild {
+	if !rebuild {
 		err := d.openIndex()
 		if err == nil {
 			err = d.replay(ctx, nums)
@@ -72,10 +72,10 @@ func (d *Drive) load(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, errRebuild) && !errors.Is(err, hallig.ErrCorrupt) {
+		if ctx.Err() != nil || !errors.Is(err, errRebuild) && !errors.Is(err, errDamaged) && !errors.Is(err, hallig.ErrCorrupt) {
 			return err
 		}
-		d.log.Warn("shard index is made anew", "dir", d.cfg.Dir, "err", err)
+		d.log.Warn("shard index is made anew from the segments; this reads the whole drive", "dir", d.cfg.Dir, "err", err)
 		if d.index != nil {
 			_ = d.index.close() // it is thrown away
 		}
@@ -93,7 +93,10 @@ func (d *Drive) load(ctx context.Context) error {
 }
 
 func (d *Drive) clearIndex() error {
-	d.index, d.bad = nil, 0
+	d.index = nil
+	d.mu.Lock()
+	d.bad = 0
+	d.mu.Unlock()
 	dir := path.Join(d.cfg.Dir, indexDir)
 	names, err := d.fs.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -135,25 +138,29 @@ func (d *Drive) openIndex() (err error) {
 	case !slices.Equal(have, version):
 		return fmt.Errorf("it is another version's or drive's: %w", errRebuild)
 	}
-	clear(d.segments)
-	d.last, d.bad = 0, 0
+	segments, bad := map[uint64]*segment{}, int64(0)
+	d.last = 0
 	err = d.index.scan([]byte{keySegment}, []byte{keySegment + 1}, func(k, v []byte) error {
 		r, err := decodeRow(v)
 		if err != nil || len(k) != 9 {
 			return errBadIndex
 		}
 		num := binary.BigEndian.Uint64(k[1:])
-		d.segments[num] = &segment{id: segmentID{num, r.epoch}, size: int64(r.mark), row: r}
+		segments[num] = &segment{id: segmentID{num, r.epoch}, size: int64(r.mark), row: r}
 		d.last = max(d.last, num)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return d.index.scan([]byte{keyBad}, []byte{keyBad + 1}, func(_, _ []byte) error {
-		d.bad++
+	err = d.index.scan([]byte{keyBad}, []byte{keyBad + 1}, func(_, _ []byte) error {
+		bad++
 		return nil
 	})
+	d.mu.Lock() // Status looks on
+	defer d.mu.Unlock()
+	d.segments, d.bad = segments, bad
+	return err
 }
 
 // listSegments returns the numbers of the segment files, highest first.
@@ -222,6 +229,8 @@ func (d *Drive) removeDoomed(known map[uint64]bool) error {
 	if err := t.commit(false); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, num := range t.forget {
 		delete(d.segments, num)
 	}
@@ -290,6 +299,8 @@ func (d *Drive) meetSegment(f vfs.File, num uint64, size int64) (*segment, error
 		d.log.Error("segment has a damaged header", "dir", d.cfg.Dir, "segment", segmentName(num))
 	}
 	s := &segment{id: id, size: segmentHeader, row: row{epoch: id.epoch, mark: segmentHeader}}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.segments[num] = s
 	return s, nil
 }
@@ -351,7 +362,9 @@ func (p *replayer) run(ctx context.Context, f vfs.File, size int64) error {
 	}
 	r := p.t.row(p.s.id.num)
 	r.mark, r.sealed = uint32(max(size, known)), true
+	p.d.mu.Lock()
 	p.s.size = max(size, known)
+	p.d.mu.Unlock()
 	return p.t.commit(false)
 }
 

@@ -156,7 +156,7 @@ func (d *Drive) indexFailed(err error) error {
 	if cerr := d.Check(); cerr != nil {
 		return cerr
 	}
-	return fmt.Errorf("read the index: %w: %w", err, hallig.ErrUnavailable)
+	return fmt.Errorf("read the index: %v: %w", err, hallig.ErrUnavailable) // ErrCorrupt would be said of the shard
 }
 
 // quarantine marks the shard as bad if its record is still the one at that place.
