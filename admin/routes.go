@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"net/http/pprof"
 )
 
 // none is the answer of what only changes something.
@@ -29,6 +30,11 @@ func (s *Server) workRoutes() {
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})
+	// Where time and memory go, for `go tool pprof`; never what is in memory.
+	s.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	for _, name := range []string{"allocs", "goroutine", "heap"} {
+		s.mux.Handle("GET /debug/pprof/"+name, pprof.Handler(name))
+	}
 	s.mux.HandleFunc("GET /v1/status", handle(func(r *http.Request, _ struct{}) (Status, error) {
 		return w.Status(r.Context())
 	}))
