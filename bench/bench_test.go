@@ -320,7 +320,7 @@ func TestReuseTakesWhatIsThere(t *testing.T) {
 	})
 	cfg := small(tw, Get)
 	cfg.Keep = true
-	for i, want := range []int64{60, 0, 28} { // the last makes 80 of 60, and puts twice the workers' number again
+	for i, want := range []int64{60, 0, 80} { // the last makes 80 of 60; of the first it cannot tell whether all are there, since 32 were put at once
 		puts.Store(0)
 		cfg.Reuse = i > 0
 		if i == 2 {
@@ -351,6 +351,7 @@ func TestTheSeedDecides(t *testing.T) {
 		})
 		cfg := small(tw, Mixed)
 		cfg.Concurrency, cfg.WarmUp, cfg.Slices = 1, -1, 1
+		cfg.Sizes = FixedSize(smallObject + 1) // put by the one worker, in order
 		if _, err := Run(t.Context(), cfg); err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (s *side) fillAndList(ctx context.Context, live *live, rep *FillReport) err
 	}
 	rep.FillRate = float64(rep.Objects) / rep.FillSeconds
 	var c counts
-	for _, w := range s.workers {
+	for _, w := range s.all() {
 		c.add(&w.counts)
 	}
 	if l, ok := latencies(&c)[string(Put)]; ok {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type side struct {
 	cfg     *Config
 	end     Endpoint
 	workers []*worker
+	helpers []*worker // that only put and remove small objects beside them
 	server  *process
 	disk    int64 // bytes used before
 
@@ -34,6 +36,14 @@ type side struct {
 	seconds float64
 }
 
+// Small objects are put for a load, and removed after it, with this many
+// requests at once if the load itself has fewer. Larger ones are not, since
+// what they take would be seen in the server's memory.
+const (
+	unmeasured  = 32
+	smallObject = 64 << 10
+)
+
 func newSides(cfg *Config) ([]*side, error) {
 	ends := []Endpoint{cfg.Endpoint}
 	if cfg.Compare != nil {
@@ -47,11 +57,13 @@ func newSides(cfg *Config) ([]*side, error) {
 			return nil, err
 		}
 		s := &side{cfg: cfg, end: e, server: &process{pid: e.PID}}
-		for i := range cfg.Concurrency {
-			s.workers = append(s.workers, &worker{
-				side: s, number: i, client: newClient(e, u, cfg, filler),
-				random: rand.New(rand.NewPCG(cfg.Seed, uint64(i))),
-			})
+		for i := range max(cfg.Concurrency, unmeasured) {
+			w := &worker{side: s, number: i, client: newClient(e, u, cfg, filler)}
+			if i < cfg.Concurrency {
+				s.workers = append(s.workers, w)
+			} else if cfg.Sizes.Mean() <= smallObject {
+				s.helpers = append(s.helpers, w)
+			}
 		}
 		sides = append(sides, s)
 	}
@@ -59,11 +71,13 @@ func newSides(cfg *Config) ([]*side, error) {
 }
 
 func (s *side) close() {
-	for _, w := range s.workers {
+	for _, w := range s.all() {
 		w.client.conn.close()
 	}
 	s.server.end()
 }
+
+func (s *side) all() []*worker { return append(slices.Clone(s.workers), s.helpers...) }
 
 // begin makes the bucket and puts what the load works on.
 func (s *side) begin(ctx context.Context, live *live) error {
@@ -120,7 +134,7 @@ func (s *side) present(ctx context.Context) (int64, error) {
 	if low == int64(s.cfg.Keys) {
 		return low, nil
 	}
-	return max(0, low-2*int64(s.cfg.Concurrency)), nil
+	return max(0, low-2*int64(len(s.all()))), nil
 }
 
 // supply puts the objects from number from up to number to, unmeasured.
@@ -139,10 +153,10 @@ func (s *side) supply(ctx context.Context, live *live, from, to int64) error {
 	})
 }
 
-// run lets every worker call f until it returns false or ctx ends.
-func (s *side) run(ctx context.Context, f func(w *worker) bool) {
+// run lets workers call f until it returns false or ctx ends.
+func run(ctx context.Context, workers []*worker, f func(w *worker) bool) {
 	var wg sync.WaitGroup
-	for _, w := range s.workers {
+	for _, w := range workers {
 		w.client.conn.renew()
 		wg.Go(func() {
 			stop := context.AfterFunc(ctx, w.client.conn.abort)
@@ -155,10 +169,11 @@ func (s *side) run(ctx context.Context, f func(w *worker) bool) {
 }
 
 // each calls f for every number below n, once, and returns the first error.
+// The helpers work too.
 func (s *side) each(ctx context.Context, n int64, f func(ctx context.Context, w *worker, i int64) error) error {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
-	s.run(ctx, func(w *worker) bool {
+	run(ctx, s.all(), func(w *worker) bool {
 		i := next.Add(1) - 1
 		if i >= n || failed.Load() != nil {
 			return false
@@ -189,7 +204,7 @@ func (s *side) warmUp(ctx context.Context, live *live) error {
 
 // forget forgets what was counted.
 func (s *side) forget() {
-	for _, w := range s.workers {
+	for _, w := range s.all() {
 		w.counts = counts{}
 	}
 }
@@ -262,7 +277,7 @@ func (s *side) load(ctx context.Context, slice int, d time.Duration, live *live)
 		w.random = rand.New(rand.NewPCG(s.cfg.Seed, mix(uint64(slice+1), uint64(i))))
 	}
 	deadline := time.Now().Add(d)
-	s.run(ctx, func(w *worker) bool {
+	run(ctx, s.workers, func(w *worker) bool {
 		items, bytes, more, err := w.step(ctx, s.cfg.Kind)
 		if ctx.Err() != nil || !more {
 			return false

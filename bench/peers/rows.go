@@ -39,7 +39,7 @@ const (
 func rows() []row {
 	working := func(o *options) int { return o.keys }
 	few := func(*options) int { return 8 }
-	deleting := func(o *options) int { return max(500, int(o.slice.Seconds()*2000)) }
+	deleting := func(o *options) int { return max(500, int(o.slice.Seconds()*1000)) }
 	return []row{
 		{id: "put-4k-1", title: "PUT 4 KiB, 32 clients, 1 drive", kind: bench.Put, size: 4 * kib, clients: 32, drives: 1, keys: working,
 			targets: map[string]float64{minio: 3, versitygw: 1}, floor: putFloor},
@@ -52,7 +52,7 @@ func rows() []row {
 		{id: "delete-4k", title: "DELETE, 32 clients, 4 drives", kind: bench.Delete, size: 4 * kib, clients: 32, drives: 4, keys: deleting,
 			targets: map[string]float64{minio: 3, versitygw: 1}, floor: deleteFloor},
 		{id: "multidelete-4k", title: "multi-DELETE, 1,000 a request, 4 clients, 4 drives", kind: bench.MultiDelete, size: 4 * kib, clients: 4, drives: 4,
-			keys:    func(o *options) int { return max(4000, int(o.slice.Seconds())*4000) },
+			keys:    func(o *options) int { return 4000 + int(o.slice.Seconds())*1000 },
 			targets: map[string]float64{minio: 3, versitygw: 1}, floor: multiDeleteFloor},
 		{id: "put-64m", title: "PUT 64 MiB, 4 clients, 4 drives", kind: bench.Put, size: 64 * mib, clients: 4, drives: 4, keys: few,
 			targets: map[string]float64{minio: 1.5, versitygw: 1}, floor: putFloor},
