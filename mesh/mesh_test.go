@@ -88,6 +88,7 @@ func TestCalls(t *testing.T) {
 		cancel()
 		_, err = call(ctx, nodes[0].Mesh.Client(nodes[1].ID()), "/v1/echo", "")
 		wantErr(t, "a canceled call", err, context.Canceled)
+		synctest.Wait()
 		peers := nodes[0].Mesh.Peers()
 		if len(peers) != 2 || peers[0].Provider != "pn1" || peers[0].State != mesh.PeerUp || peers[0].RTT <= 0 || peers[0].Sent == 0 || peers[0].Received == 0 || peers[0].Calls != 0 {
 			t.Fatalf("%+v", peers)

@@ -86,6 +86,11 @@ func (m *Mesh) Routes() map[string]placement.Roles {
 
 // serveRPC lets a request through to its handler, or answers why not.
 func (m *Mesh) serveRPC(w http.ResponseWriter, r *http.Request) {
+	if !m.enter() {
+		writeStatus(w, http.StatusServiceUnavailable, fmt.Errorf("the node stops: %w", hallig.ErrUnavailable))
+		return
+	}
+	defer m.wg.Done()
 	now := m.now.Load()
 	w.Header().Set(revisionHeader, strconv.FormatUint(now.envelope.Revision, 10))
 	c, ok := r.Context().Value(connKey{}).(*conn)
@@ -124,4 +129,15 @@ func (m *Mesh) serveRPC(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(ctx)
 	r.Body = http.MaxBytesReader(w, r.Body, m.cfg.MaxBody)
 	m.mux.ServeHTTP(w, r)
+}
+
+// enter counts a handler among what Run waits for, unless Run ends.
+func (m *Mesh) enter() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.run == nil || m.run.Err() != nil {
+		return false
+	}
+	m.wg.Add(1)
+	return true
 }

@@ -44,6 +44,16 @@ func (m *Mesh) serve(ctx context.Context, listener net.Listener) error {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn().(*conn))
 		},
+		// Run waits for every connection's goroutine. Serve runs in wg itself,
+		// so that what it adds is never the first.
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				m.wg.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				m.wg.Done()
+			}
+		},
 		ErrorLog: slog.NewLogLogger(m.log.Handler(), slog.LevelDebug),
 	}
 	m.wg.Go(func() { server.Serve(rpc) }) //nolint:errcheck // it ends with the queue

@@ -134,6 +134,9 @@ const (
 	StateFailed   State = "failed"    // neither; the drive answers with errors
 	StateMissing  State = "missing"   // its directory or its identity file is gone
 	StateForeign  State = "foreign"   // another mesh's, node's or drive's identity was found
+	// StateUnreachable: the drive is another node's, and that node does not
+	// answer. What the drive can do is not known; nothing on it is lost by that.
+	StateUnreachable State = "unreachable"
 )
 
 // Status describes a drive.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,7 +30,7 @@ type Network struct {
 	halves    map[*half]struct{}
 	port      int
 	// Mangle, if set before use, may change what is sent from one host to
-	// another: a new slice is returned.
+	// another: it owns b. nil breaks the connection, with b on it lost.
 	Mangle func(from, to string, b []byte) []byte
 }
 
@@ -242,7 +243,7 @@ func (h *half) close() {
 	h.network.mu.Unlock()
 }
 
-var errReset = &net.OpError{Op: "read", Net: "mem", Err: syscall.ECONNRESET}
+var errReset error = &net.OpError{Op: "read", Net: "mem", Err: syscall.ECONNRESET}
 
 // take copies what has arrived; wait is how long until more may have, 0 for
 // "until woken".
@@ -286,7 +287,9 @@ func (h *half) give(b []byte) (n int, wake chan struct{}, err error) {
 	n = min(len(b), buffered-h.size)
 	data := slices.Clone(b[:n])
 	if h.network.Mangle != nil {
-		data = h.network.Mangle(h.from, h.to, data)
+		if data = h.network.Mangle(h.from, h.to, data); data == nil {
+			return 0, nil, errReset
+		}
 	}
 	if len(data) > 0 {
 		h.sent = append(h.sent, packet{at: time.Now().Add(l.delay), data: data})
@@ -301,6 +304,7 @@ type Conn struct {
 	in, out       *half
 	local, remote net.Addr
 	read, write   *deadline
+	closed        atomic.Bool
 }
 
 // Read implements net.Conn.
@@ -314,6 +318,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 		case <-expired:
 			return 0, os.ErrDeadlineExceeded
 		default:
+		}
+		if c.closed.Load() {
+			return 0, net.ErrClosed
 		}
 		n, wait, wake, err := c.in.take(b)
 		if n > 0 || err != nil {
@@ -343,6 +350,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 		default:
 		}
 		n, wake, err := c.out.give(b[written:])
+		if err == errReset {
+			c.Close()
+		}
 		if written += n; err != nil || written == len(b) {
 			return written, err
 		}
@@ -358,6 +368,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 
 // Close implements net.Conn.
 func (c *Conn) Close() error {
+	c.closed.Store(true)
 	c.out.close()
 	c.in.close()
 	return nil
