@@ -152,10 +152,7 @@ func (c *conn) once(method string, head []byte, b *body) (*http.Response, error)
 // parseEndpoint reads an endpoint's address.
 func parseEndpoint(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
-	if err != nil {
-		return nil, err
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
 		return nil, fmt.Errorf("endpoint %q: give http://HOST:PORT or https://HOST", s)
 	}
 	return u, nil

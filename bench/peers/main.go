@@ -179,6 +179,7 @@ func (p *program) measureAll(ctx context.Context, kept *results) error {
 				p.say("%s, %s: measured at %s", r.id, peer, m.When.Format(time.RFC3339))
 				continue
 			}
+			p.say("%s, %s …", r.id, peer)
 			m, err := p.measure(ctx, &r, peer)
 			if ctx.Err() != nil {
 				return errors.Join(failed, ctx.Err())

@@ -130,6 +130,12 @@ func (b *benchCmd) config(c *cli, std *stdio) (bench.Config, error) {
 		Keep: b.Keep, Reuse: b.Reuse, Seed: b.Seed, Progress: b.progress(std),
 	}
 	b.local(c, &cfg.Endpoint)
+	if cfg.Endpoint.URL == "" {
+		return cfg, fmt.Errorf("no endpoint: no node serves %s; name its directory with --data, or give --endpoint", c.Data)
+	}
+	if cfg.Endpoint.AccessKey == "" || cfg.Endpoint.SecretKey == "" {
+		return cfg, errors.New("no credentials: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --access-key and --secret-key")
+	}
 	if b.Compare != "" {
 		or := func(s, other string) string {
 			if s == "" {
@@ -188,6 +194,9 @@ func (b *benchCmd) clearLine(std *stdio) {
 }
 
 func benchTable(t *table, reports []bench.Report) {
+	if len(reports) == 0 {
+		return
+	}
 	t.row("LOAD", "SIZE", "AT ONCE", "ENDPOINT", "ITEMS/S", "LOW–HIGH", "MiB/S", "OPERATION", "P50 ms", "P90 ms", "P99 ms", "MAX ms", "ERRORS")
 	for _, rep := range reports {
 		for _, r := range rep.Endpoints {
@@ -208,9 +217,7 @@ func benchTable(t *table, reports []bench.Report) {
 			compareLine(t, rep, c)
 		}
 	}
-	if len(reports) > 0 {
-		t.line("%s", conditions(reports[0]))
-	}
+	t.line("%s", conditions(reports[0]))
 }
 
 // conditions says how it was measured.
