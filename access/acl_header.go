@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// grantHeaders pairs the x-amz-grant-* headers with their permissions.
+// grantHeaders pairs the x-amz-grant-* headers, in net/http's canonical form,
+// with their permissions.
 func grantHeaders() []struct {
 	name       string
 	permission Permission
@@ -15,14 +16,14 @@ func grantHeaders() []struct {
 		name       string
 		permission Permission
 	}{
-		{"x-amz-grant-full-control", FullControl}, {"x-amz-grant-read", Read}, {"x-amz-grant-write", Write},
-		{"x-amz-grant-read-acp", ReadACP}, {"x-amz-grant-write-acp", WriteACP},
+		{"X-Amz-Grant-Full-Control", FullControl}, {"X-Amz-Grant-Read", Read}, {"X-Amz-Grant-Write", Write},
+		{"X-Amz-Grant-Read-Acp", ReadACP}, {"X-Amz-Grant-Write-Acp", WriteACP},
 	}
 }
 
 // HasACLHeaders reports whether a request gives an ACL in its headers.
 func HasACLHeaders(h http.Header) bool {
-	if h.Get("x-amz-acl") != "" {
+	if h.Get("X-Amz-Acl") != "" {
 		return true
 	}
 	for _, g := range grantHeaders() {
@@ -37,7 +38,7 @@ func HasACLHeaders(h http.Header) bool {
 // ask for, for a new owner; nil when there is none of them. E-mail addresses
 // are left to Service.ResolveACL.
 func ACLFromHeaders(h http.Header, owner, bucketOwner string) (*ACL, error) {
-	canned := h.Get("x-amz-acl")
+	canned := h.Get("X-Amz-Acl")
 	acl := &ACL{Owner: owner}
 	granted := false
 	for _, g := range grantHeaders() {
@@ -49,7 +50,7 @@ func ACLFromHeaders(h http.Header, owner, bucketOwner string) (*ACL, error) {
 		if canned != "" {
 			break // refused below, whatever the grants say
 		}
-		grants, err := parseGrants(g.name, value, g.permission)
+		grants, err := parseGrants(strings.ToLower(g.name), value, g.permission)
 		if err != nil {
 			return nil, err
 		}

@@ -30,18 +30,26 @@ type readConditions struct {
 }
 
 // parseReadConditions reads If-Match and its kin; prefix is "" or
-// "x-amz-copy-source-". Dates that are not HTTP dates are ignored.
+// "X-Amz-Copy-Source-". Dates that are not HTTP dates are ignored.
 func parseReadConditions(h http.Header, prefix string) readConditions {
 	var c readConditions
 	c.match = parseETags(h.Get(prefix + "If-Match"))
 	c.noneMatch = parseETags(h.Get(prefix + "If-None-Match"))
-	if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil {
-		c.modified = t
-	}
-	if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil {
-		c.unmodified = t
-	}
+	c.modified = httpDate(h.Get(prefix + "If-Modified-Since"))
+	c.unmodified = httpDate(h.Get(prefix + "If-Unmodified-Since"))
 	return c
+}
+
+// httpDate reads an HTTP date; zero if it is none.
+func httpDate(s string) time.Time {
+	if s == "" {
+		return time.Time{} // as a rule: an error would be made for nothing
+	}
+	t, err := http.ParseTime(s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // check decides the conditions against a version: PreconditionFailed,

@@ -85,7 +85,7 @@ func (q *request) findSource(ctx context.Context) (source, error) {
 	if err := checkCustomerKey(&v.Encryption, src.customer); err != nil {
 		return src, err
 	}
-	return src, parseReadConditions(q.r.Header, "x-amz-copy-source-").checkSource(v.ETag, v.Modified)
+	return src, parseReadConditions(q.r.Header, "X-Amz-Copy-Source-").checkSource(v.ETag, v.Modified)
 }
 
 // permitSource asks for the permission to read the source.
