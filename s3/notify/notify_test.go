@@ -154,6 +154,12 @@ func (r *receiver) set(status int) {
 	r.status = status
 }
 
+func (r *receiver) tried() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tries
+}
+
 func (r *receiver) got() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -435,7 +441,7 @@ func TestBounds(t *testing.T) {
 		}
 		stop := start(t, n)
 		time.Sleep(30 * time.Minute)
-		if tries := r.tries; tries > 100 {
+		if tries := r.tried(); tries > 100 {
 			t.Errorf("%d attempts in half an hour", tries)
 		}
 		r.set(200)
