@@ -17,6 +17,7 @@ type Status struct {
 	S3       string    `json:"s3"`    // address served
 	Admin    string    `json:"admin"` // address served
 	Started  time.Time `json:"started"`
+	Refusing string    `json:"refusing,omitempty"` // why writes are refused; one sentence
 	Promise  Promise   `json:"promise"`
 	Drives   []Drive   `json:"drives"`
 	Mirrors  []Mirror  `json:"mirrors"` // of the catalog and the key file

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hallig-cloud/hallig"
@@ -69,7 +71,9 @@ func (n *Node) openCatalog(ctx context.Context) (*raft.Catalog, error) {
 	case err == nil:
 		return c, nil
 	case errors.Is(err, hallig.ErrStale):
-		return nil, startf(err, "%v (--accept-stale-catalog)", err)
+		return nil, startf(err, "%v; if the newer copies are gone for good, `hallig catalog restore FILE` takes an export, and --accept-stale-catalog the outdated copy, and what was written since is lost", err)
+	case errors.Is(err, hallig.ErrNotFound):
+		return nil, startf(err, "the catalog of this node is on none of its drives (%s): bring a drive that holds it back, or restore an export (`hallig catalog restore FILE`; exports lie in %s of the drives)", strings.Join(slices.Sorted(maps.Values(n.fleet.paths())), ", "), exportDir)
 	case errors.Is(err, context.Canceled):
 		return nil, err
 	}

@@ -42,10 +42,19 @@ func (n *Node) state() string {
 		return "locked"
 	case n.store.Load() == nil:
 		return "starting"
-	case !holds:
+	case !holds, n.refusing() != "":
 		return "degraded"
 	}
 	return "ready"
+}
+
+// refusing says why new data is refused; "" if it is not.
+func (n *Node) refusing() string {
+	s := n.store.Load()
+	if s == nil || !s.catalog.Status().Full {
+		return ""
+	}
+	return "WRITES ARE REFUSED: a drive that holds the catalog is almost full. Free space on it, delete objects, or add a drive."
 }
 
 // Status implements admin.Work.
@@ -55,8 +64,8 @@ func (n *Node) Status(ctx context.Context) (admin.Status, error) {
 	st := admin.Status{
 		Version: n.cfg.Version, State: n.state(), Mesh: id.Mesh.String(), Node: id.Node.String(),
 		Provider: id.Provider, Site: id.Site, Data: n.cfg.Data, S3: n.s3.addr(), Admin: n.admin.addr(), Started: n.started.UTC(),
-		Promise: admin.Promise{Survive: string(survive), Holds: holds, Says: says},
-		Drives:  n.driveList(), Mirrors: n.mirrors(), Tasks: n.tasks(), Events: n.events.newest(), Export: n.lastExport.Load(),
+		Refusing: n.refusing(), Promise: admin.Promise{Survive: string(survive), Holds: holds, Says: says},
+		Drives: n.driveList(), Mirrors: n.mirrors(), Tasks: n.tasks(), Events: n.events.newest(), Export: n.lastExport.Load(),
 	}
 	var err error
 	if st.Keyring, err = n.Keyring(ctx); err != nil {

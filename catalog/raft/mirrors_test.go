@@ -258,8 +258,10 @@ func TestForeignAndDamaged(t *testing.T) {
 	}
 	gone := c
 	gone.Dirs, gone.KnownEpoch = []string{t.TempDir()}, 1
-	if _, err := Open(context.Background(), gone); !errors.Is(err, hallig.ErrStale) {
-		t.Fatalf("an empty directory where a catalog was known: %v", err)
+	for _, gone.AcceptStale = range []bool{false, true} {
+		if _, err := Open(context.Background(), gone); !errors.Is(err, hallig.ErrNotFound) {
+			t.Fatalf("an empty directory where a catalog was known: %v", err)
+		}
 	}
 	// A mirror whose databases are damaged is left out and rebuilt when asked.
 	ids, err := filepath.Glob(filepath.Join(c.Dirs[0], "*", "state", "MANIFEST*"))

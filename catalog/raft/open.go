@@ -135,9 +135,11 @@ func find(c *Config) (*discovery, error) {
 
 // create decides to make a new catalog in every directory that can be used.
 func (d *discovery) create(c *Config) error {
-	if c.KnownEpoch > 0 && !c.AcceptStale {
+	if c.KnownEpoch > 0 {
+		// Whatever AcceptStale says: an empty catalog is no outdated one, and what
+		// is stored would be swept as unreferenced.
 		return fmt.Errorf("none of %s holds the catalog that this node had: attach its drives, or restore an export: %w",
-			strings.Join(c.Dirs, ", "), hallig.ErrStale)
+			strings.Join(c.Dirs, ", "), hallig.ErrNotFound)
 	}
 	if len(d.rebuild) == 0 {
 		var errs []error

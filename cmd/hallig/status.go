@@ -26,6 +26,9 @@ func statusTable(t *table, st admin.Status) {
 	t.row("S3", "http://"+st.S3)
 	t.row("stored", bytes(st.Totals.Bytes)+" in "+plural(st.Totals.Versions, "version")+", "+plural(st.Totals.Buckets, "bucket"))
 	t.row("keyring", keyringState(st.Keyring))
+	if st.Refusing != "" {
+		t.line("\n%s", loud(st.Refusing, true))
+	}
 	t.line("\nPromise: %s", st.Promise.Says)
 	t.line("")
 	driveTable(t, st.Drives)

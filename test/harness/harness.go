@@ -371,3 +371,11 @@ func (l *logBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// With returns the same node with further arguments of hallig start. Only one
+// of the two may run at a time.
+func (n *Node) With(args ...string) *Node {
+	x := *n
+	x.args = append(slices.Clone(n.args), args...)
+	return &x
+}
