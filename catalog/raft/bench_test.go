@@ -45,11 +45,8 @@ func cpuTime() time.Duration {
 }
 
 // benchPuts commits b.N small puts from a number of writers.
-func benchPuts(b *testing.B, mirrors, writers int) {
-	c := config(b, mirrors)
-	c.Log = slog.New(slog.DiscardHandler)
-	n := open(b, c)
-	bucket, ctx, session := benchBucket(b, n), context.Background(), hallig.NewID()
+func benchPuts(b *testing.B, n *Catalog, bucket hallig.BucketID, from, writers int) {
+	ctx, session := context.Background(), hallig.NewID()
 	var next atomic.Int64
 	lat := make([][]time.Duration, writers)
 	var wg sync.WaitGroup
@@ -66,7 +63,7 @@ func benchPuts(b *testing.B, mirrors, writers int) {
 					return
 				}
 				start := time.Now()
-				res, err := n.Commit(ctx, catalog.Request{ID: hallig.NewID(), Session: session, Bucket: bucket, Epoch: 1, Ops: []catalog.Op{benchPut(i)}})
+				res, err := n.Commit(ctx, catalog.Request{ID: hallig.NewID(), Session: session, Bucket: bucket, Epoch: 1, Ops: []catalog.Op{benchPut(from + i)}})
 				if err != nil || res[0].Err != nil {
 					b.Error(res, err)
 					return
@@ -85,7 +82,12 @@ func benchPuts(b *testing.B, mirrors, writers int) {
 func BenchmarkPut(b *testing.B) {
 	for _, mirrors := range []int{1, 2, 3} {
 		for _, writers := range []int{1, 16, 64} {
-			b.Run(fmt.Sprintf("mirrors=%d/writers=%d", mirrors, writers), func(b *testing.B) { benchPuts(b, mirrors, writers) })
+			b.Run(fmt.Sprintf("mirrors=%d/writers=%d", mirrors, writers), func(b *testing.B) {
+				c := config(b, mirrors)
+				c.Log = slog.New(slog.DiscardHandler)
+				n := open(b, c)
+				benchPuts(b, n, benchBucket(b, n), 0, writers)
+			})
 		}
 	}
 }
@@ -124,10 +126,7 @@ func BenchmarkList(b *testing.B) {
 			load(b, n, bucket, 0, keys)
 			q := catalog.Query{Bucket: bucket, Limit: 1000}
 			b.Run("sequential", func(b *testing.B) { benchList(b, n, q, nil) })
-			random := func(i int) catalog.Marker {
-				at := int(uint64(i) * 2654435761 % uint64(keys))
-				return catalog.Marker{Key: fmt.Sprintf("objects/%02x/%09d", at%251, at)}
-			}
+			random := randomKey(keys)
 			b.Run("random", func(b *testing.B) { benchList(b, n, q, random) })
 			b.Run("random/16", func(b *testing.B) { benchListers(b, n, q, 16, random) })
 			q.Delimiter = "/"
@@ -192,57 +191,92 @@ func percentiles(b *testing.B, lat [][]time.Duration) {
 	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
 }
 
+// benchHead reads versions of keys at random.
+func benchHead(b *testing.B, n *Catalog, bucket hallig.BucketID, keys int) {
+	at := randomKey(keys)
+	b.ReportAllocs()
+	cpu := cpuTime()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := n.Head(context.Background(), bucket, at(i).Key, ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
 func BenchmarkHead(b *testing.B) {
 	c := config(b, 1)
 	c.Log = slog.New(slog.DiscardHandler)
 	n := open(b, c)
 	bucket := benchBucket(b, n)
 	load(b, n, bucket, 0, 100_000)
-	b.ResetTimer()
-	for i := range b.N {
-		if _, err := n.Head(context.Background(), bucket, benchPut(i%100_000).Version.Key, ""); err != nil {
-			b.Fatal(err)
-		}
-	}
+	benchHead(b, n, bucket, 100_000)
 }
 
-// BenchmarkStart measures how long a catalog of many keys takes to open and
-// to list a page: HALLIG_BENCH_KEYS keys, 100,000 by default.
-func BenchmarkStart(b *testing.B) {
-	keys := 100_000
+// BenchmarkGrowth measures puts, reads, pages and starts at 10^4 and at 10^6
+// keys (HALLIG_BENCH_KEYS for the latter): none may grow by more than 1.3.
+func BenchmarkGrowth(b *testing.B) {
+	sizes := slices.Clone(benchKeys)
 	if s := os.Getenv("HALLIG_BENCH_KEYS"); s != "" {
 		var err error
-		if keys, err = strconv.Atoi(s); err != nil {
+		if sizes[1], err = strconv.Atoi(s); err != nil {
 			b.Fatal(err)
 		}
 	}
 	c := config(b, 1)
 	c.Log = slog.New(slog.DiscardHandler)
-	n := open(b, c)
-	bucket := benchBucket(b, n)
-	start := time.Now()
-	load(b, n, bucket, 0, keys)
-	b.ReportMetric(float64(keys)/time.Since(start).Seconds(), "loaded/s")
-	if _, err := n.List(context.Background(), catalog.Query{Bucket: bucket, Limit: 1}); err != nil {
+	n, err := Open(context.Background(), c)
+	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(n.Status().Mirrors[0].Bytes)/float64(keys), "B/key")
+	defer func() {
+		if err := n.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	bucket, have := benchBucket(b, n), 0
+	for _, keys := range sizes {
+		cpu, from := cpuTime(), have
+		load(b, n, bucket, have, keys)
+		have = keys
+		b.Logf("%d keys: %.1f µs CPU each to load, %d bytes", keys, float64((cpuTime()-cpu).Microseconds())/float64(keys-from), n.Status().Mirrors[0].Bytes)
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			b.Run("put", func(b *testing.B) { benchPuts(b, n, bucket, have, 64); have += b.N })
+			b.Run("head", func(b *testing.B) { benchHead(b, n, bucket, keys) })
+			b.Run("list", func(b *testing.B) { benchList(b, n, catalog.Query{Bucket: bucket, Limit: 1000}, randomKey(keys)) })
+			b.Run("start", func(b *testing.B) {
+				const starts = 3 // however short the others are asked to be
+				for range starts {
+					n = benchStart(b, n, c, bucket)
+				}
+				b.ReportMetric(b.Elapsed().Seconds()/starts, "s/start")
+			})
+		})
+	}
+}
+
+// benchStart closes a catalog and times its start, up to the first page.
+func benchStart(b *testing.B, n *Catalog, c Config, bucket hallig.BucketID) *Catalog {
+	b.StopTimer()
 	if err := n.Close(); err != nil {
 		b.Fatal(err)
 	}
-	b.ResetTimer()
-	for range b.N {
-		n, err := Open(context.Background(), c)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if p, err := n.List(context.Background(), catalog.Query{Bucket: bucket, Limit: 1000}); err != nil || len(p.Items) != 1000 {
-			b.Fatal(len(p.Items), err)
-		}
-		b.StopTimer()
-		if err := n.Close(); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
+	b.StartTimer()
+	n, err := Open(context.Background(), c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if p, err := n.List(context.Background(), catalog.Query{Bucket: bucket, Limit: 1000}); err != nil || len(p.Items) != 1000 {
+		b.Fatal(len(p.Items), err)
+	}
+	return n
+}
+
+// randomKey starts pages all over a bucket of keys.
+func randomKey(keys int) func(i int) catalog.Marker {
+	return func(i int) catalog.Marker {
+		at := int(uint64(i) * 2654435761 % uint64(keys))
+		return catalog.Marker{Key: fmt.Sprintf("objects/%02x/%09d", at%251, at)}
 	}
 }

@@ -123,7 +123,7 @@ func newMirror(c *Config, cache *pebble.Cache, dir string, id hallig.ID) (*mirro
 		p := m.path(dbNames[i])
 		err := vfs.MkdirAllSync(c.FS, p)
 		if err == nil {
-			err = m.open(p, db)
+			err = m.open(p, db, i == 0)
 		}
 		if err != nil {
 			m.close()
@@ -133,7 +133,9 @@ func newMirror(c *Config, cache *pebble.Cache, dir string, id hallig.ID) (*mirro
 	return m, nil
 }
 
-func (m *mirror) open(p string, db **pebble.DB) error {
+// open opens one of the databases. The log's rows are sealed bytes, which do not
+// compress, and most are deleted before they are worth a compaction.
+func (m *mirror) open(p string, db **pebble.DB, isLog bool) error {
 	o := &pebble.Options{
 		FS:                          pebblefs.New(m.disk),
 		Cache:                       m.cache,
@@ -152,6 +154,10 @@ func (m *mirror) open(p string, db **pebble.DB) error {
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	if isLog {
+		o.L0CompactionThreshold = 12
+		o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	}
 	errs := make(chan error, 1)
 	m.guard(func() error {
