@@ -67,7 +67,7 @@ func (t *change) put(st *Step) (StepAnswer, error) {
 	}
 	if made.Null {
 		if held, err := t.nullHeld(st, h); err != nil || held {
-			return StepAnswer{Code: CodeLockHeld}, err
+			return StepAnswer{Code: st.held()}, err
 		}
 	}
 	own := owners{}
@@ -116,6 +116,14 @@ func (t *change) put(st *Step) (StepAnswer, error) {
 		return StepAnswer{}, err
 	}
 	return StepAnswer{Revision: rev, Edit: rev, Latest: true}, t.finish(rev, own, append(feed, k)...)
+}
+
+// held is the answer to a step that an object lock stands against.
+func (st *Step) held() Code {
+	if st.Presumed {
+		return CodeRetry
+	}
+	return CodeLockHeld
 }
 
 // nullHeld reports whether the key's null version carries an object lock other
@@ -169,7 +177,7 @@ func (t *change) remove(st *Step) (StepAnswer, error) {
 	}
 	if st.Compare != CompareEdit { // else the evaluator saw this very version
 		if held, err := t.nullHeld(st, h); err != nil || held {
-			return StepAnswer{Code: CodeLockHeld}, err
+			return StepAnswer{Code: st.held()}, err
 		}
 	}
 	b, err := t.m.bucket(t.rows, t.c.Bucket)

@@ -83,6 +83,9 @@ type Step struct {
 	// object lock on it that holds no more. Any other lock on a null version that
 	// the step would replace or remove refuses it.
 	Unlock hallig.Revision `cbor:"15,keyasint,omitempty"`
+	// Presumed says that the evaluator did not look for such a lock. If there is
+	// one, the command, of this step alone, is answered with CodeRetry.
+	Presumed bool `cbor:"16,keyasint,omitempty"`
 }
 
 // A RecordStep writes or deletes one mesh record.

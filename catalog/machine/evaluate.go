@@ -115,6 +115,17 @@ type Proposal struct {
 // A request all of whose operations are refused need not be proposed (Applies
 // is false): it leaves no trace, and a repeat of it is decided anew.
 func (s Vault) Evaluate(rows Reader, r *catalog.Request, part int, ops []catalog.Op, now time.Time) (*Proposal, error) {
+	return s.evaluate(rows, r, part, ops, now, false)
+}
+
+// Presume is Evaluate without the look at the key's null version that a single
+// operation may replace: it presumes that no object lock is on it. If one is,
+// Apply answers CodeRetry and the request is to be evaluated.
+func (s Vault) Presume(rows Reader, r *catalog.Request, part int, ops []catalog.Op, now time.Time) (*Proposal, error) {
+	return s.evaluate(rows, r, part, ops, now, len(ops) == 1)
+}
+
+func (s Vault) evaluate(rows Reader, r *catalog.Request, part int, ops []catalog.Op, now time.Time, presume bool) (*Proposal, error) {
 	v, err := rows.Get(bucketKey(r.Bucket))
 	if err != nil {
 		return nil, err
@@ -134,7 +145,7 @@ func (s Vault) Evaluate(rows Reader, r *catalog.Request, part int, ops []catalog
 		When: millis(now), Steps: make([]Step, len(ops))}}
 	for i, op := range ops {
 		st := &p.Command.Steps[i]
-		e := evaluation{Vault: s, rows: rows, bucket: r.Bucket, st: st}
+		e := evaluation{Vault: s, rows: rows, bucket: r.Bucket, st: st, presume: presume}
 		refused, err := e.op(op)
 		if err != nil {
 			return nil, err
@@ -256,6 +267,8 @@ type evaluation struct {
 	rows   Reader
 	bucket hallig.BucketID
 	st     *Step
+
+	presume bool // see Presume
 }
 
 // op returns in refused why the operation fails, and in err why it could not
@@ -417,6 +430,10 @@ func (e *evaluation) put(o *catalog.Put) (refused, err error) {
 // was found here to hold no more.
 func (e *evaluation) mayReplaceNull(versioning catalog.Versioning, at time.Time) (refused, err error) {
 	if versioning == catalog.Enabled {
+		return nil, nil
+	}
+	if e.presume {
+		e.st.Presumed = true
 		return nil, nil
 	}
 	h, err := getHead(e.rows, e.bucket, e.st.Name)

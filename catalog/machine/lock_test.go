@@ -97,3 +97,41 @@ func (m *oneBucket) ok(op catalog.Op) catalog.Version {
 	}
 	return res.Version
 }
+
+// TestPresume: an evaluation that did not look for a lock is sent back by one,
+// and leaves nothing behind; in a command with others it counts as one that did.
+func TestPresume(t *testing.T) {
+	for name, change := range map[string]catalog.Op{
+		"put":    catalog.Put{Version: catalog.Version{Key: "k", ETag: "new"}},
+		"delete": catalog.Delete{Key: "k", At: time.Now()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newOneBucket(t)
+			locked := catalog.Version{Key: "k", ETag: "old"}
+			locked.LegalHold = true
+			m.ok(catalog.Put{Version: locked})
+			before := m.machine.Revision()
+			r := m.request
+			r.ID, r.Ops = hallig.NewID(), []catalog.Op{change}
+			p, err := m.vault.Presume(m.rows, &r, 0, r.Ops, time.Now())
+			if err != nil || !p.Command.Steps[0].Presumed {
+				t.Fatal(p, err)
+			}
+			a, err := m.machine.Apply(m.rows, &p.Command)
+			if err != nil || a.Code != CodeRetry || m.machine.Revision() != before {
+				t.Fatal(a, err, m.machine.Revision())
+			}
+			if _, ok, err := FindAnswer(m.rows, r.ID, 0); ok || err != nil {
+				t.Fatal("the answer was kept", err)
+			}
+			p.Command.Steps = append(p.Command.Steps, Step{Kind: StepFail, Code: CodeInvalid})
+			a, err = m.machine.Apply(m.rows, &p.Command)
+			if err != nil || a.Code != CodeOK || a.Steps[0].Code != CodeLockHeld || m.machine.Revision() != before {
+				t.Fatal(a, err, m.machine.Revision())
+			}
+			if res := m.evaluate(change).Refusals()[0]; !errors.Is(res.Err, hallig.ErrLockHeld) {
+				t.Fatal(res)
+			}
+		})
+	}
+}

@@ -169,6 +169,11 @@ func (m *Machine) applyObjects(rows Rows, c *Command) (Answer, error) {
 			return a, err
 		}
 	}
+	if len(c.Steps) > 1 {
+		for i := range c.Steps {
+			c.Steps[i].Presumed = false
+		}
+	}
 	code, err := m.admit(rows, c)
 	if err != nil || code != CodeOK {
 		return Answer{Code: code}, err
@@ -179,6 +184,9 @@ func (m *Machine) applyObjects(rows Rows, c *Command) (Answer, error) {
 		if a.Steps[i], err = t.step(&c.Steps[i]); err != nil {
 			return Answer{}, err
 		}
+	}
+	if a.Steps[0].Code == CodeRetry {
+		return Answer{Code: CodeRetry}, nil // it stands alone and changed nothing
 	}
 	return a, m.remember(rows, c.ID, c.Part, &a)
 }

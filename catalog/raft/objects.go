@@ -116,11 +116,11 @@ func (n *Catalog) room(ops []catalog.Op) error {
 
 // commit decides one run of a request's operations.
 func (n *Catalog) commit(ctx context.Context, p *partition, v machine.Vault, r *catalog.Request, part int, ops []catalog.Op) ([]catalog.Result, error) {
-	for range maxRetries {
+	for i := range maxRetries {
 		if err := p.strict(ctx); err != nil {
 			return nil, err
 		}
-		prop, a, found, err := n.evaluate(p, v, r, part, ops)
+		prop, a, found, err := n.evaluate(p, v, r, part, ops, i == 0)
 		if err != nil {
 			return nil, err
 		}
@@ -146,10 +146,14 @@ func (n *Catalog) commit(ctx context.Context, p *partition, v machine.Vault, r *
 
 // evaluate decides a run of operations against the state. A repeat is found out
 // by Apply, which has the first answer; only when the evaluation fails, as it may
-// because the request was applied before, is the answer looked for here.
-func (n *Catalog) evaluate(p *partition, v machine.Vault, r *catalog.Request, part int, ops []catalog.Op) (prop *machine.Proposal, a machine.Answer, found bool, err error) {
+// because the request was applied before, is the answer looked for here. With presume, see machine.Vault.Presume.
+func (n *Catalog) evaluate(p *partition, v machine.Vault, r *catalog.Request, part int, ops []catalog.Op, presume bool) (prop *machine.Proposal, a machine.Answer, found bool, err error) {
+	evaluate := v.Evaluate
+	if presume {
+		evaluate = v.Presume
+	}
 	err = n.set.read(func(m *mirror) error {
-		prop, err = v.Evaluate(newReader(m, m.state, p.id), r, part, ops, n.cfg.Now())
+		prop, err = evaluate(newReader(m, m.state, p.id), r, part, ops, n.cfg.Now())
 		if err != nil || refuses(prop) {
 			// Rows were read one after the other: only what one moment shows is refused.
 			snap := m.state.NewSnapshot()
