@@ -37,7 +37,7 @@ func onDisk(t testing.TB) func(hallig.DriveID, int) shard.Store {
 }
 
 // sizes are what is measured: small, at the copies' end, large.
-var sizes = []int{4 << 10, 64 << 10, 64 << 20}
+var sizes = []int{4 << 10, 64 << 10, 1 << 20, 64 << 20}
 
 func eachSetup(b *testing.B, f func(b *testing.B, s *objects.Store, size int)) {
 	for _, where := range []string{"mem", "disk"} {
@@ -98,6 +98,29 @@ func BenchmarkPutPath(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// slow is a drive that keeps nothing and whose flush takes a while.
+type slow struct {
+	shard.Store
+	flush time.Duration
+}
+
+func (s slow) Put(context.Context, shard.Header, []byte) error { time.Sleep(s.flush); return nil }
+
+// BenchmarkPutSlow writes to drives whose flush takes 20 ms.
+func BenchmarkPutSlow(b *testing.B) {
+	const size = 64 << 20
+	m := objectstest.NewMesh(b, objectstest.Options{Wrap: func(_ int, d shard.Store) shard.Store { return slow{d, 20 * time.Millisecond} }})
+	bucket(b, m.Store, objects.Bucket{Name: "b"})
+	data := body(1, size)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.Store.Put(context.Background(), objects.PutRequest{Bucket: "b", Key: "k", Body: bytes.NewReader(data), Size: size}); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 // room for a tag behind every segment, so that it is sealed where it is.
 type cut struct {
 	*room
+	users int  // the writer's: who still may seal it anew
 	plain int  // plaintext bytes
 	last  bool // the body ends with it
 	pool  *placement.Pool
@@ -35,7 +36,14 @@ type room struct {
 // newCut returns an empty cut with room for plain bytes.
 func newCut(m *memory, g *grant, p *placement.Pool, plain int64) *cut {
 	g.hold()
-	return &cut{pool: p, room: newRoom(m, g, int(seal.SealedLength(plain)))}
+	return &cut{pool: p, users: 1, room: newRoom(m, g, int(seal.SealedLength(plain)))}
+}
+
+// done ends one use of the cut.
+func (k *cut) done() {
+	if k.users--; k.users == 0 {
+		k.release()
+	}
 }
 
 // newRoom takes over one hold of the grant.
@@ -246,40 +254,41 @@ func writeMemory(pool *placement.Pool, size int64) int64 {
 // run moves cuts from c to the writer, which works on its own goroutine when
 // there is more than one.
 func (w *writer) run(ctx context.Context, c *cutter) error {
+	w.window = 1
 	k, err := w.next(ctx, c)
 	if err != nil {
 		return err
 	}
 	if k.last {
-		defer func() { k.release() }() // of the room that it has then
 		c.digest.check(k)
 		return w.single(ctx, k)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cuts, done := make(chan *cut), make(chan error, 1)
+	cuts, waiting, done := make(chan *cut), make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		var err error
+		err := w.work(ctx, c, cuts, waiting)
+		if err != nil {
+			cancel(err)
+		}
 		for k := range cuts {
-			if err == nil {
-				c.digest.check(k)
-				if err = w.put(ctx, k); err != nil {
-					cancel(err)
-				}
-			}
-			k.release()
+			k.done()
 		}
 		done <- err
 	}()
 	for more := true; more && err == nil; {
 		more = !k.last
 		select {
+		case waiting <- struct{}{}:
+		default:
+		}
+		select {
 		case cuts <- k:
 			if more {
 				k, err = w.next(ctx, c)
 			}
 		case <-ctx.Done():
-			k.release()
+			k.done()
 			err = context.Cause(ctx)
 		}
 	}
@@ -290,21 +299,44 @@ func (w *writer) run(ctx context.Context, c *cutter) error {
 	return err
 }
 
+// work writes the cuts that come; waiting says that one does.
+func (w *writer) work(ctx context.Context, c *cutter, cuts <-chan *cut, waiting <-chan struct{}) error {
+	defer w.abandon()
+	for k := range cuts {
+		select {
+		case <-waiting: // it was this one
+		default:
+		}
+		c.digest.check(k)
+		if err := w.put(ctx, k, waiting); err != nil {
+			return err
+		}
+	}
+	return w.settle(ctx, 0)
+}
+
 // single writes a body that fits one cut. A body whose size was not known may
 // turn out to be a small one.
 func (w *writer) single(ctx context.Context, k *cut) error {
+	defer w.abandon()
+	w.inline = true
 	if k.plain == 0 {
+		k.done()
 		return nil
 	}
 	if w.store.classOf(int64(k.plain)) == placement.Small && k.pool.Class != placement.Small {
 		small, err := w.store.poolFor(ctx, w.bucket, placement.Small)
 		if err != nil {
+			k.done()
 			return err
 		}
 		k.pool = small
 		w.pool.Store(small)
 	}
-	return w.put(ctx, k)
+	if err := w.put(ctx, k, nil); err != nil {
+		return err
+	}
+	return w.settle(ctx, 0)
 }
 
 // next reads the next cut, of a full stripe of the pool that is written to now.
@@ -319,7 +351,7 @@ func (w *writer) next(ctx context.Context, c *cutter) (*cut, error) {
 	}
 	k := newCut(w.store.memory, w.grant, pool, plain)
 	if err := c.fill(k, plain); err != nil {
-		k.release()
+		k.done()
 		return nil, err
 	}
 	return k, nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -234,7 +235,12 @@ func TestDriveLeavesInMidBody(t *testing.T) {
 			bucket(t, m.Store, objects.Bucket{Name: "b"})
 			data := body(5, 21<<20+77)
 			gone := m.Drives.Mem(m.Drives.IDs()[2])
-			reader := &triggered{Reader: bytes.NewReader(data), at: 9 << 20, do: func() { gone.SetState(state, "test") }}
+			reader := &triggered{Reader: bytes.NewReader(data), at: 9 << 20, do: func() {
+				for gone.Status().Shards == 0 { // a stripe is there before it happens
+					runtime.Gosched()
+				}
+				gone.SetState(state, "test")
+			}}
 			v, err := m.Store.Put(context.Background(), objects.PutRequest{Bucket: "b", Key: "k", Body: reader, Size: size})
 			if err != nil {
 				t.Fatalf("%s: %v", state, err)

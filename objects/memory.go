@@ -130,6 +130,9 @@ func (g *grant) release() {
 	}
 }
 
+// grow adds the bytes of another grant of the same share, which is no more.
+func (g *grant) grow(by *grant) { g.bytes.Add(by.bytes.Swap(0)) }
+
 // split takes n bytes, or what is left, out of a grant into one of their own.
 func (g *grant) split(n int64) *grant {
 	piece := &grant{memory: g.memory, share: g.share}

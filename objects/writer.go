@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
@@ -25,6 +24,9 @@ type writer struct {
 	runs    []*run                         // every data id begun
 	extents []catalog.Extent               // what is durable
 	exclude map[hallig.DriveID]bool        // drives that failed this body
+	flights []*flight                      // stripes on their way to drives, in order
+	window  int                            // how many there may be
+	inline  bool                           // there is one cut only
 }
 
 // A run is the stripes of one data id.
@@ -50,39 +52,188 @@ func (e *shortfall) Error() string {
 
 func (e *shortfall) Unwrap() error { return e.cause }
 
-// put makes k durable: normally one stripe; several when the pool changed since
-// k was cut.
-func (w *writer) put(ctx context.Context, k *cut) error {
-	for done := 0; done < k.segments(); {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := w.begin(w.pool.Load()); err != nil {
-			return err
-		}
-		n := min(k.segments()-done, w.at.segments())
-		// A stripe that is not full ends its data id.
-		last := n < w.at.segments() || k.last && done+n == k.segments()
-		err := w.stripe(ctx, k, done, n, last)
-		var short *shortfall
-		if errors.As(err, &short) {
-			if err := w.unseal(ctx, k, done, n, last); err != nil {
-				return err
-			}
-			if err := w.narrow(ctx, short); err != nil {
-				return err
-			}
-			continue
-		}
+// put sends k on its way: normally one stripe; several when the pool changed
+// since k was cut. It returns when fewer stripes than the window are under way,
+// and takes over k. When waiting receives, a further cut is there before that:
+// then the drives are what the body waits for, and the window grows.
+func (w *writer) put(ctx context.Context, k *cut, waiting <-chan struct{}) error {
+	defer k.done()
+	for sent := 0; sent < k.segments(); {
+		n, err := w.send(ctx, k, sent, k.segments()-sent, k.last)
 		if err != nil {
 			return err
 		}
-		done += n
-		if last {
-			w.at = nil
+		sent += n
+	}
+	for len(w.flights) >= w.window {
+		select {
+		case <-w.flights[0].over:
+		case <-ctx.Done():
+		case <-waiting:
+			if w.widen(k) {
+				return nil
+			}
+			waiting = nil
+			continue
+		}
+		if err := w.settle(ctx, len(w.flights)-1); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// widest is how many stripes of one body may be on their way at once. A third
+// one hides the drives' flushes behind the second one's; see BenchmarkPutSlow.
+const widest = 3
+
+// widen lets one stripe more of k's size be under way, if memory is plentiful.
+func (w *writer) widen(k *cut) bool {
+	m := w.store.memory
+	used, _, _, _ := m.state()
+	n := writeMemory(k.pool, -1) / ahead
+	if w.window >= widest || w.grant.share != &m.large || 2*(used+n) > m.large.total {
+		return false
+	}
+	more := m.tryAcquire(&m.large, n)
+	if more == nil {
+		return false
+	}
+	w.grant.grow(more)
+	w.window++
+	return true
+}
+
+// send sends one stripe of at most n segments of k from the first one on, and
+// returns how many it took. ends says that the body ends with the n segments.
+func (w *writer) send(ctx context.Context, k *cut, first, n int, ends bool) (int, error) {
+	if err := w.settle(ctx, w.window-1); err != nil {
+		return 0, err
+	}
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if err := w.begin(w.pool.Load()); err != nil {
+		return 0, err
+	}
+	f := &flight{cut: k, run: w.at, first: first, segments: min(n, w.at.segments()), number: w.at.stripes, class: w.at.pool.Class}
+	// A stripe that is not full ends its data id.
+	f.last = f.segments < w.at.segments() || ends && f.segments == n
+	w.at.stripes++
+	if f.last {
+		w.at = nil
+	}
+	header, shards, err := w.stripe(f)
+	if err != nil {
+		return 0, err
+	}
+	k.users++
+	w.flights = append(w.flights, f)
+	w.store.spread(ctx, f, header, shards, w.inline)
+	return f.segments, nil
+}
+
+// settle waits until at most n stripes are under way, in their order.
+func (w *writer) settle(ctx context.Context, n int) error {
+	for len(w.flights) > n {
+		f := w.flights[0]
+		if err := f.wait(ctx); err != nil {
+			return err
+		}
+		w.flights = w.flights[1:]
+		if err := w.landed(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// landed notes how a stripe ended. When it is not durable, it and those behind
+// it are sent anew.
+func (w *writer) landed(ctx context.Context, f *flight) error {
+	w.learn(f)
+	var short *shortfall
+	if errors.As(f.err, &short) {
+		return w.again(ctx, f, short)
+	}
+	defer f.cut.done()
+	if f.err != nil {
+		return f.err
+	}
+	for _, d := range f.left { // the stripe stands: these are to be rebuilt
+		w.store.damage(d)
+	}
+	if f.late {
+		// Who did not answer in time is left to itself.
+		if pool, err := w.store.poolWithout(ctx, w.bucket, f.class, w.exclude); err == nil {
+			w.pool.Store(pool)
+		}
+	}
+	w.extend(f)
+	return nil
+}
+
+// learn notes which drives failed.
+func (w *writer) learn(f *flight) {
+	for _, d := range f.left {
+		if w.exclude == nil {
+			w.exclude = map[hallig.DriveID]bool{}
+		}
+		w.exclude[d.Drive] = true
+	}
+}
+
+// again puts a stripe that fell short, and those that were sent after it, into
+// the pool of the drives that are left, under other data ids. A body's stripes
+// thereby stay in order.
+func (w *writer) again(ctx context.Context, f *flight, short *shortfall) error {
+	lost := append([]*flight{f}, w.flights...)
+	w.flights, w.at = nil, nil
+	defer func() {
+		for _, x := range lost {
+			x.cut.done()
+		}
+	}()
+	for _, x := range lost {
+		if err := x.wait(ctx); err != nil {
+			return err
+		}
+		w.learn(x)
+	}
+	for _, x := range lost { // none is under way now that deleting it would meet
+		if err := w.unseal(ctx, x); err != nil {
+			return err
+		}
+		if x.number < x.run.stripes {
+			w.store.discard(&run{data: x.run.data, pool: x.run.pool, stripes: x.run.stripes}, x.number)
+			x.run.stripes = x.number
+		}
+	}
+	if err := w.narrow(ctx, f.run.pool, short); err != nil {
+		return err
+	}
+	for i, x := range lost {
+		for sent := 0; sent < x.segments; {
+			n, err := w.send(ctx, x.cut, x.first+sent, x.segments-sent, i == len(lost)-1 && x.ends())
+			if err != nil {
+				return err
+			}
+			sent += n
+			if err := w.settle(ctx, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// abandon lets go of the stripes under way; their shards hold their buffers
+// themselves.
+func (w *writer) abandon() {
+	for _, f := range w.flights {
+		f.cut.done()
+	}
+	w.flights = nil
 }
 
 // begin opens a data id in the pool unless one is open there.
@@ -104,30 +255,27 @@ func (w *writer) begin(p *placement.Pool) error {
 	return nil
 }
 
-// stripe seals, codes and puts n segments of k from the first one on.
-func (w *writer) stripe(ctx context.Context, k *cut, first, n int, last bool) error {
-	at := w.at
-	number := at.stripes
-	at.stripes++
-	plain := 0
-	for i := range n {
-		segment := k.segment(first + i)
-		plain += len(segment)
-		at.body.Seal(segment[:0], segment, uint64(number)*uint64(at.segments())+uint64(i), last && i == n-1)
+// stripe seals and codes a flight's segments.
+func (w *writer) stripe(f *flight) (shard.Header, [][]byte, error) {
+	at, k := f.run, f.cut
+	for i := range f.segments {
+		segment := k.segment(f.first + i)
+		f.plain += len(segment)
+		at.body.Seal(segment[:0], segment, uint64(f.number)*uint64(at.segments())+uint64(i), f.last && i == f.segments-1)
 	}
-	start := first * seal.SealedSegment
-	sealed := k.buffer[start : start+plain+n*seal.TagSize]
-	shards, err := w.encode(k, sealed)
-	if err != nil {
-		return err
-	}
+	start := f.first * seal.SealedSegment
+	sealed := k.buffer[start : start+f.plain+f.segments*seal.TagSize]
 	header := shard.Header{
-		ID:      shard.ID{Data: at.data, Stripe: number},
+		ID:      shard.ID{Data: at.data, Stripe: f.number},
 		Session: w.store.config.Session,
 		Pool:    at.pool.ID,
 		K:       uint16(at.pool.Scheme.K),
 		M:       uint16(at.pool.Scheme.M),
 		Stripe:  uint32(len(sealed)),
+	}
+	shards, err := w.encode(f, sealed)
+	if err != nil {
+		return header, nil, err
 	}
 	hashes := make([]seal.Hash, seal.StripeOf(header).Hashes())
 	for i := range hashes {
@@ -138,19 +286,12 @@ func (w *writer) stripe(ctx context.Context, k *cut, first, n int, last bool) er
 	} else {
 		header.Vouch, err = at.body.Vouch(seal.StripeOf(header), hashes)
 	}
-	if err != nil {
-		return err
-	}
-	if err := w.spread(ctx, k, header, shards); err != nil {
-		return err
-	}
-	w.extend(number, int64(plain), last)
-	return nil
+	return header, shards, err
 }
 
 // encode returns the stripe's shards: slices of sealed, and parity.
-func (w *writer) encode(k *cut, sealed []byte) ([][]byte, error) {
-	scheme := w.at.pool.Scheme
+func (w *writer) encode(f *flight, sealed []byte) ([][]byte, error) {
+	scheme, k := f.run.pool.Scheme, f.cut
 	if scheme.K == 1 {
 		shards := make([][]byte, scheme.Width())
 		for i := range shards {
@@ -173,37 +314,37 @@ func (w *writer) encode(k *cut, sealed []byte) ([][]byte, error) {
 	for i := range parity {
 		parity[i] = room[i*length : (i+1)*length : (i+1)*length]
 	}
-	if err := w.at.code.Encode(data, parity); err != nil {
+	if err := f.run.code.Encode(data, parity); err != nil {
 		return nil, err
 	}
 	return append(data, parity...), nil
 }
 
 // extend records a durable stripe.
-func (w *writer) extend(number uint32, plain int64, last bool) {
-	if n := len(w.extents); n > 0 && w.extents[n-1].Data == w.at.data {
+func (w *writer) extend(f *flight) {
+	if n := len(w.extents); n > 0 && w.extents[n-1].Data == f.run.data {
 		e := &w.extents[n-1]
 		e.Count++
-		e.Length += plain
-		e.Last = last
+		e.Length += int64(f.plain)
+		e.Last = f.last
 		return
 	}
 	w.extents = append(w.extents, catalog.Extent{
-		Data: w.at.data, First: number, Count: 1, Length: plain, Last: last, Pool: w.at.pool.ID,
+		Data: f.run.data, First: f.number, Count: 1, Length: int64(f.plain), Last: f.last, Pool: f.run.pool.ID,
 	})
 }
 
-// unseal turns segments that were sealed for a stripe that failed back into
-// plaintext, so that they can be sealed anew under another data id.
-func (w *writer) unseal(ctx context.Context, k *cut, first, n int, last bool) error {
-	base := uint64(w.at.stripes-1) * uint64(w.at.segments())
-	if err := w.moveOut(ctx, k); err != nil {
+// unseal turns the segments of a stripe that was given up back into plaintext,
+// so that they can be sealed anew under another data id.
+func (w *writer) unseal(ctx context.Context, f *flight) error {
+	if err := w.moveOut(ctx, f.cut); err != nil {
 		return err
 	}
-	for i := range n {
-		segment := k.segment(first + i)
+	base := uint64(f.number) * uint64(f.run.segments())
+	for i := range f.segments {
+		segment := f.cut.segment(f.first + i)
 		sealed := segment[:len(segment)+seal.TagSize]
-		if _, err := w.at.body.Open(sealed[:0], sealed, base+uint64(i), last && i == n-1); err != nil {
+		if _, err := f.run.body.Open(sealed[:0], sealed, base+uint64(i), f.last && i == f.segments-1); err != nil {
 			return err
 		}
 	}
@@ -231,207 +372,18 @@ func (w *writer) moveOut(ctx context.Context, k *cut) error {
 	return nil
 }
 
-// narrow moves on to the pool of the drives that are left.
-func (w *writer) narrow(ctx context.Context, short *shortfall) error {
+// narrow moves on from a pool to that of the drives that are left.
+func (w *writer) narrow(ctx context.Context, old *placement.Pool, short *shortfall) error {
 	s := w.store
-	old := w.at
-	w.at = nil
-	s.discard(&run{data: old.data, pool: old.pool, stripes: old.stripes}, old.stripes-1)
-	old.stripes--
-	pool, err := s.poolWithout(ctx, w.bucket, old.pool.Class, w.exclude)
+	pool, err := s.poolWithout(ctx, w.bucket, old.Class, w.exclude)
 	if err != nil {
 		return fmt.Errorf("%w: %w", short, err)
 	}
-	if pool == old.pool {
+	if pool == old {
 		return fmt.Errorf("no other drives are left to write to: %w: %w", hallig.ErrUnavailable, short)
 	}
 	s.log.Warn("drives failed under a write: going on with those that are left",
-		"bucket", w.bucket.Name, "pool", old.pool.ID, "narrower", pool.ID, "survive", pool.Survive, "err", short.cause)
+		"bucket", w.bucket.Name, "pool", old.ID, "narrower", pool.ID, "survive", pool.Survive, "err", short.cause)
 	w.pool.Store(pool)
 	return nil
-}
-
-// outcome is how the put of one shard ended.
-type outcome struct {
-	index int
-	err   error
-}
-
-// spread puts a stripe's shards on the drives of its group and returns nil when
-// enough of them are on stable storage, or a *shortfall.
-func (w *writer) spread(ctx context.Context, k *cut, header shard.Header, shards [][]byte) error {
-	s := w.store
-	pool := w.at.pool
-	row := pool.Drives(s.config.Drives.Topology(), pool.Group(header.ID.Data, header.ID.Stripe))
-	outcomes := make(chan outcome, len(row))
-	pending := make([]bool, len(row))
-	waiting, good := 0, 0
-	for i, id := range row {
-		if len(shards[i]) == 0 {
-			good++ // nothing to store: coding takes it as there
-			continue
-		}
-		h := header
-		h.ID.Index, h.Length = uint16(i), uint32(len(shards[i]))
-		pending[i] = true
-		waiting++
-		room := k.room
-		room.hold()
-		s.background.Add(1)
-		go func() {
-			defer s.background.Done()
-			defer room.release()
-			outcomes <- outcome{i, s.putShard(ctx, id, h, shards[i])}
-		}()
-	}
-	wait := &spreading{writer: w, row: row, header: header, pending: pending, waiting: waiting, good: good, need: s.ack(pool)}
-	return wait.run(ctx, outcomes)
-}
-
-// putShard puts one shard within the time for it. The request's end does not
-// cut it short.
-func (s *Store) putShard(ctx context.Context, id hallig.DriveID, h shard.Header, body []byte) error {
-	var drive shard.Store
-	if !id.IsZero() {
-		drive = s.config.Drives.Drive(id)
-	}
-	if drive == nil {
-		return fmt.Errorf("put shard %s: drive %s: %w", h.ID, id, hallig.ErrUnavailable)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShardTimeout)
-	defer cancel()
-	if err := drive.Put(ctx, h, body); err != nil {
-		return fmt.Errorf("put shard %s on drive %s: %w", h.ID, id, err)
-	}
-	return nil
-}
-
-// spreading waits for a stripe's shards.
-type spreading struct {
-	*writer
-	row        []hallig.DriveID
-	header     shard.Header
-	pending    []bool
-	waiting    int
-	good, need int
-	errs       []error
-	left       []Damage // what was not written
-}
-
-func (p *spreading) run(ctx context.Context, outcomes <-chan outcome) error {
-	config := &p.store.config
-	late, stop := config.Timer(config.ShardTimeout)
-	defer func() { stop() }()
-	enough := false
-	for p.waiting > 0 {
-		if p.good >= p.need && !enough {
-			enough = true
-			stop()
-			late, stop = config.Timer(config.StragglerAfter)
-		}
-		select {
-		case o := <-outcomes:
-			p.waiting--
-			p.pending[o.index] = false
-			p.settle(o)
-		case <-late:
-			p.giveUp(ctx, outcomes)
-			p.waiting = 0
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	if p.good < p.need {
-		return &shortfall{good: p.good, need: p.need, cause: errors.Join(p.errs...)}
-	}
-	for _, d := range p.left { // the stripe stands: these are to be rebuilt
-		p.store.damage(d)
-	}
-	return nil
-}
-
-// settle notes how one put ended.
-func (p *spreading) settle(o outcome) {
-	id := p.row[o.index]
-	if o.err == nil {
-		p.good++
-		p.store.fleet.failing.absolve(id)
-		return
-	}
-	p.errs = append(p.errs, o.err)
-	p.leaveOut(o.index, o.err)
-}
-
-func (p *spreading) leaveOut(index int, err error) {
-	id := p.row[index]
-	if p.exclude == nil {
-		p.exclude = map[hallig.DriveID]bool{}
-	}
-	p.exclude[id] = true
-	if ownFault(err) || errors.Is(err, context.DeadlineExceeded) {
-		p.store.fleet.failing.blame(id)
-	}
-	missing := p.header.ID
-	missing.Index = uint16(index)
-	p.left = append(p.left, Damage{Shard: missing, Pool: p.header.Pool, Drive: id, Err: err})
-}
-
-// giveUp leaves the drives that did not answer in time to themselves. What they
-// still do is noted when they have done it.
-func (p *spreading) giveUp(ctx context.Context, outcomes <-chan outcome) {
-	err := fmt.Errorf("no answer in time: %w", hallig.ErrUnavailable)
-	p.errs = append(p.errs, err)
-	for i, pending := range p.pending {
-		if pending {
-			p.leaveOut(i, err)
-		}
-	}
-	if p.good >= p.need {
-		if pool, err := p.store.poolWithout(ctx, p.bucket, p.at.pool.Class, p.exclude); err == nil {
-			p.pool.Store(pool)
-		}
-	}
-}
-
-// discard deletes what the writer has written, as far as that is easy.
-func (w *writer) discard() {
-	for _, r := range w.runs {
-		w.store.discard(r, 0)
-	}
-}
-
-// discardTime bounds a try to delete what a failed write left.
-const discardTime = 30 * time.Second
-
-// discard deletes the shards of a run's stripes from the first one on, in the
-// background and as far as drives answer; the sweep finds the rest.
-func (s *Store) discard(r *run, first uint32) {
-	if first >= r.stripes {
-		return
-	}
-	s.background.Add(1)
-	go func() {
-		defer s.background.Done()
-		ctx, cancel := context.WithTimeout(s.life, discardTime)
-		defer cancel()
-		t := s.config.Drives.Topology()
-		for from := first; from < r.stripes; {
-			doomed := map[hallig.DriveID][]shard.ID{}
-			for n := 0; from < r.stripes && n < catalog.MaxOps; from++ {
-				for i, id := range r.pool.Drives(t, r.pool.Group(r.data, from)) {
-					doomed[id] = append(doomed[id], shard.ID{Data: r.data, Stripe: from, Index: uint16(i)})
-					n++
-				}
-			}
-			for id, ids := range doomed {
-				drive := s.config.Drives.Drive(id)
-				if drive == nil || !s.fleet.writable(id) {
-					continue
-				}
-				if err := drive.Delete(ctx, ids...); err != nil {
-					s.log.Debug("what a failed write left stays for the sweep", "drive", id, "err", err)
-				}
-			}
-		}
-	}()
 }
