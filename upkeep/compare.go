@@ -26,6 +26,7 @@ type Comparison struct {
 	Unplaced int64 // shards for which no drive is left: their stripes need another pool
 	Surplus  int64 // shards of live data on drives where they do not belong; they stay
 	Orphans  int64 // shards that nothing refers to, and that were deleted
+	Trimmed  int64 // surplus shards that an interrupted rebalancing had left, and that were deleted
 	Alive    int64 // shards that nothing refers to yet, of writers that live; they stay
 	Away     int   // drives that could not be asked
 }
@@ -59,6 +60,7 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 	w.begin(0, 0)
 	var lo hallig.DataID
 	for {
+		moved := u.moves()
 		spans, hi, err := u.collect(ctx, lo)
 		if err != nil {
 			return c, err
@@ -68,7 +70,7 @@ func (u *Upkeep) Compare(ctx context.Context) (Comparison, error) {
 			if d.State == placement.DriveLost {
 				continue
 			}
-			if err := u.compareDrive(ctx, placed, d.ID, spans, lo, hi, &c); err != nil {
+			if err := u.compareDrive(ctx, &orphans{u: u, drive: d.ID, c: &c, rows: placed, moved: moved}, spans, lo, hi); err != nil {
 				if ctx.Err() != nil {
 					return c, ctx.Err()
 				}
@@ -318,18 +320,19 @@ func before(data hallig.DataID) shard.ID {
 }
 
 // compareDrive merges what a drive should hold with what it holds.
-func (u *Upkeep) compareDrive(ctx context.Context, t *rows, drive hallig.DriveID, spans []span, lo, hi hallig.DataID, c *Comparison) error {
+func (u *Upkeep) compareDrive(ctx context.Context, found *orphans, spans []span, lo, hi hallig.DataID) error {
+	drive, c := found.drive, found.c
 	store := u.readable(drive)
 	if store == nil {
 		return fmt.Errorf("drive %s is away: %w", drive, hallig.ErrUnavailable)
 	}
-	next, stop := iter.Pull2(u.expect(ctx, t, drive, spans))
+	found.store = store
+	next, stop := iter.Pull2(u.expect(ctx, found.rows, drive, spans))
 	defer stop()
 	want, err, more := next()
 	if err != nil {
 		return err
 	}
-	found := orphans{u: u, drive: drive, store: store, c: c}
 	missing := func() error {
 		c.Missing++
 		u.queue.add(stripeOf(want.id), want.pool, int(want.id.Index), false)

@@ -54,6 +54,12 @@ type Config struct {
 	// write together; 0 is 64 MiB/s. Workers repair side by side; 0 is 2.
 	RepairRate int64
 	Workers    int
+	// RebalanceAbove is how far some drive must be off the mean fill, as a share of
+	// it, for shards to be moved to even that out; 0 is 0.1. RebalanceUntil is where
+	// that ends; 0 is half of RebalanceAbove. RebalanceRate bounds the bytes a second
+	// that are moved; 0 is 32 MiB/s, and RepairRate bounds it too.
+	RebalanceAbove, RebalanceUntil float64
+	RebalanceRate                  int64
 	// CompareEvery is how often the drives' inventories are held against the
 	// catalog, besides after changes of the topology; 0 is 24 h.
 	CompareEvery time.Duration
@@ -82,7 +88,7 @@ type Config struct {
 	Now func() time.Time
 
 	// Hooks that switch protections off, for negative controls in tests.
-	noVerify, noFence, hasty, credulous bool
+	noVerify, noFence, hasty, credulous, eager bool
 }
 
 // Defaults.
@@ -90,6 +96,8 @@ const (
 	DefaultScrubEvery   = 14 * 24 * time.Hour
 	DefaultScrubRate    = 32 << 20
 	DefaultRepairRate   = 64 << 20
+	DefaultRebalance    = 0.1
+	defaultPace         = 32 << 20
 	DefaultCompareBatch = 500_000
 	DefaultGrace        = 10 * time.Minute
 )
@@ -133,6 +141,15 @@ func (c *Config) fill() error {
 	}
 	if c.RepairRate <= 0 {
 		c.RepairRate = DefaultRepairRate
+	}
+	if c.RebalanceAbove <= 0 {
+		c.RebalanceAbove = DefaultRebalance
+	}
+	if c.RebalanceUntil <= 0 {
+		c.RebalanceUntil = c.RebalanceAbove / 2
+	}
+	if c.RebalanceRate <= 0 {
+		c.RebalanceRate = defaultPace
 	}
 	if c.Workers <= 0 {
 		c.Workers = 2

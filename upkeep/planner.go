@@ -19,6 +19,7 @@ type planner struct {
 	t       *placement.Topology
 	buckets map[hallig.BucketID]objects.Bucket
 	fits    map[fitting]*placement.Pool
+	evens   map[fitting]*placement.Pool
 	rows    *rows
 }
 
@@ -26,7 +27,7 @@ type planner struct {
 // one is forgotten.
 func (p *planner) look() {
 	if t := p.u.config.Drives.Topology(); t != p.t {
-		p.t, p.fits, p.rows = t, map[fitting]*placement.Pool{}, newRows(t)
+		p.t, p.fits, p.evens, p.rows = t, map[fitting]*placement.Pool{}, map[fitting]*placement.Pool{}, newRows(t)
 	}
 }
 

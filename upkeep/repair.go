@@ -111,14 +111,13 @@ func (u *Upkeep) repair(ctx context.Context, it *item) (int, error) {
 		}
 		it.pool = pool
 	}
+	it.pool = u.poolNow(it.Data, it.pool)
 	pool, err := u.pool(ctx, it.pool)
 	if err != nil {
 		return 0, err
 	}
-	t := u.config.Drives.Topology()
-	group := pool.Group(it.Data, it.Number)
-	m := &mending{u: u, it: it, pool: pool, t: t, group: group, row: pool.Drives(t, group),
-		pieces: map[int]piece{}, others: map[string]map[int]piece{}, bad: map[int]bool{}}
+	m := u.mendingOf(u.config.Drives.Topology(), it.stripeID, pool, nil)
+	m.it = it
 	want, waiting, err := m.missing(ctx)
 	if err != nil {
 		return 0, err
@@ -144,43 +143,6 @@ func (u *Upkeep) gone(ctx context.Context, it *item, err error) error {
 		return nil
 	}
 	return err
-}
-
-// findPool learns a stripe's pool from any shard of it.
-func (u *Upkeep) findPool(ctx context.Context, id stripeID) (hallig.PoolID, error) {
-	first := shard.ID{Data: id.Data, Stripe: id.Number, Generation: id.Generation}
-	stop := errors.New("stop")
-	away := false
-	for _, d := range u.config.Drives.Topology().Drives {
-		store := u.readable(d.ID)
-		if store == nil {
-			away = away || d.State != placement.DriveLost
-			continue
-		}
-		if h, err := store.Stat(ctx, first); err == nil {
-			return h.Pool, nil
-		}
-		var found shard.ID
-		err := store.Walk(ctx, first, func(i shard.Info) error {
-			if stripeOf(i.ID) == id {
-				found = i.ID
-			}
-			return stop
-		})
-		if err != nil && !errors.Is(err, stop) {
-			away = true
-			continue
-		}
-		if !found.Data.IsZero() {
-			if h, err := store.Stat(ctx, found); err == nil {
-				return h.Pool, nil
-			}
-		}
-	}
-	if away {
-		return 0, fmt.Errorf("find the pool of a stripe: drives are away: %w", hallig.ErrUnavailable)
-	}
-	return 0, ctx.Err()
 }
 
 // missing lists the shards that are not, or not right, where they belong.
@@ -382,7 +344,7 @@ func (m *mending) write(ctx context.Context, want []int) (int, error) {
 }
 
 func (m *mending) put(ctx context.Context, h shard.Header, i int, body []byte) error {
-	h.ID, h.Length = m.shard(i), uint32(len(body))
+	h.ID, h.Pool, h.Length = m.shard(i), m.pool.ID, uint32(len(body))
 	drive := m.u.readable(m.row[i])
 	if drive == nil {
 		return fmt.Errorf("put shard %d: drive %s: %w", i, m.row[i], hallig.ErrUnavailable)
@@ -392,6 +354,9 @@ func (m *mending) put(ctx context.Context, h shard.Header, i int, body []byte) e
 	}
 	err := drive.Put(ctx, h, body)
 	if errors.Is(err, hallig.ErrExists) || errors.Is(err, hallig.ErrStale) {
+		if m.u.elsewhere(ctx, m.it.stripeID, m.pool.ID) {
+			return nil // moved meanwhile: whoever reported it had read the catalog before
+		}
 		// The place is taken by wrong bytes with right checksums, or was deleted
 		// once: this id can never be right there. A new generation can.
 		m.u.force(m.it.Data)

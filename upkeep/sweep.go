@@ -24,16 +24,21 @@ type orphans struct {
 	store shard.Store
 	c     *Comparison
 	found []shard.Info
+	rows  *rows
+	moved int64 // Upkeep.moved when the catalog was read
+	left  []leftover
 }
 
 // look sorts a shard that is not expected here. What belongs to live data stays
 // where it is: its id could never be stored on the drive again once it was
-// deleted there, and the drive may be asked to hold it yet.
+// deleted there, and the drive may be asked to hold it yet. Only what a
+// rebalancing moved away is not to stay.
 func (o *orphans) look(i shard.Info, spans []span) error {
 	at, _ := slices.BinarySearchFunc(spans, i.ID.Data, func(s span, d hallig.DataID) int { return slices.Compare(s.data[:], d[:]) })
 	switch {
 	case at < len(spans) && spans[at].data == i.ID.Data:
 		o.c.Surplus++
+		return o.leftover(i, spans, at)
 	case o.u.config.Living(i.Session):
 		o.c.Alive++
 	default:
@@ -82,7 +87,7 @@ func (o *orphans) flush(ctx context.Context) error {
 		w.edit(func(t *Task) { t.Found += int64(len(doomed)); t.Fixed += int64(len(doomed)) })
 		o.u.config.Logger.Info("shards that nothing refers to were deleted", "drive", o.drive, "shards", len(doomed))
 	}
-	return nil
+	return o.trim(ctx)
 }
 
 // fence makes sure that a session that is not living can commit nothing more.

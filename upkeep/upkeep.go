@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,7 @@ const (
 	taskRepair    = "repair"
 	taskCompare   = "compare"
 	taskReencode  = "re-encode"
+	taskRebalance = "rebalance"
 	taskSweep     = "sweep"
 	taskLifecycle = "lifecycle"
 	taskExport    = "export"
@@ -37,9 +39,12 @@ type Upkeep struct {
 	queue  *queue
 	bytes  *rate.Limiter // repair and re-encoding
 	ops    *rate.Limiter // lifecycle
+	levels *rate.Limiter // rebalancing
 
-	compareMu, reencodeMu, sweepMu, lifecycleMu sync.Mutex // one pass of a kind at a time
-	kicks                                       map[string]chan struct{}
+	// One pass of a kind at a time.
+	compareMu, reencodeMu, rebalanceMu, sweepMu, lifecycleMu sync.Mutex
+	kicks                                                    map[string]chan struct{}
+	running                                                  atomic.Bool // Run is under way: the queue is worked off
 
 	mu       sync.Mutex
 	works    []*work
@@ -51,6 +56,13 @@ type Upkeep struct {
 	tried    map[hallig.DataID]uint16 // generations that re-encodings have used
 	kept     Kept
 	narrowed int // times that drives were seen away
+
+	relocations []relocation                    // whose old copies are to go, in the order that they are due
+	pending     int                             // transfers of those
+	places      chan struct{}                   // see holdPlaces
+	lives       map[hallig.DataID]hallig.PoolID // where the data of those is now
+	moved       int64                           // moves made
+	doubtful    bool                            // see doubt
 }
 
 // New returns an Upkeep; Run sets it to work.
@@ -63,6 +75,9 @@ func New(c Config) (*Upkeep, error) {
 		queue:  newQueue(c.Now, c.RetryAfter),
 		bytes:  rate.NewLimiter(rate.Limit(c.RepairRate), int(min(max(c.RepairRate, burst), 1<<30))),
 		ops:    rate.NewLimiter(rate.Limit(c.LifecycleRate), c.LifecycleRate),
+		levels: rate.NewLimiter(rate.Limit(c.RebalanceRate), int(min(max(c.RebalanceRate, burst), 1<<30))),
+		places: make(chan struct{}, 1),
+		lives:  map[hallig.DataID]hallig.PoolID{},
 		kicks:  map[string]chan struct{}{},
 		pools:  map[hallig.PoolID]*placement.Pool{},
 		fenced: map[hallig.SessionID]bool{},
@@ -70,7 +85,7 @@ func New(c Config) (*Upkeep, error) {
 		forced: map[hallig.DataID]bool{},
 		tried:  map[hallig.DataID]uint16{},
 	}
-	for _, name := range []string{taskCompare, taskReencode, taskSweep, taskLifecycle, taskExport} {
+	for _, name := range []string{taskCompare, taskReencode, taskRebalance, taskSweep, taskLifecycle, taskExport} {
 		u.kicks[name] = make(chan struct{}, 1)
 	}
 	return u, nil
@@ -111,6 +126,8 @@ func stripeOf(id shard.ID) stripeID {
 // that fails is tried again.
 func (u *Upkeep) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	u.running.Store(true)
+	defer u.running.Store(false)
 	u.noteDrives()
 	stop := u.config.Drives.Watch(func() {
 		u.noteDrives()
@@ -139,7 +156,16 @@ func (u *Upkeep) Run(ctx context.Context) error {
 			if r.Moved > 0 {
 				u.kick(taskCompare)
 			}
+			u.kick(taskRebalance)
 			return err
+		})
+	})
+	g.Go(func() error {
+		return u.repeat(ctx, taskRebalance, "bytes", u.config.CompareEvery, u.config.CompareEvery, func(ctx context.Context) error {
+			if _, err := u.Rebalance(ctx); err != nil {
+				return err
+			}
+			return u.trim(ctx, true)
 		})
 	})
 	g.Go(func() error {
