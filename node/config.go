@@ -41,6 +41,9 @@ type Config struct {
 	// serves before it is declared lost and its contents are rebuilt on the
 	// others; 0 is 10 minutes. A drive that is back earlier costs nothing.
 	LostAfter time.Duration
+	// RebalanceRate bounds the bytes a second that are moved to even out how full
+	// drives are; 0 is 32 MiB/s.
+	RebalanceRate int64
 	// WatchEvery is how often the drives are looked at; 0 is 1 s.
 	WatchEvery time.Duration
 	// DrainWithin bounds how long requests in flight may take to finish when

@@ -19,7 +19,7 @@ func (n *Node) startUpkeep(ctx context.Context, s *services) error {
 		Catalog: s.catalog, Drives: n.fleet, Buckets: s.objects, Keys: n.keys.ring,
 		Mesh: n.fleet.mesh, Session: s.session, Logger: n.cfg.Log,
 		Events:     func(e objects.Event) { n.publish(ctx, s, e) },
-		ScrubEvery: n.cfg.ScrubEvery,
+		ScrubEvery: n.cfg.ScrubEvery, RebalanceRate: n.cfg.RebalanceRate,
 		Export: func(ctx context.Context) error {
 			_, err := n.export(ctx, s, "")
 			return err

@@ -1,6 +1,6 @@
 // Package upkeep keeps what is stored as it was promised, in the background:
 // it scrubs drives, repairs missing and bad shards, re-encodes stripes whose
-// pool no longer fits the topology, sweeps what nothing refers to, and carries
+// pool no longer fits the topology, evens out how full drives are, sweeps what nothing refers to, and carries
 // out lifecycle rules. It is throttled below client traffic, goes on after a
 // restart where it was, and says what it does.
 //

@@ -197,7 +197,7 @@ func (b *rebalancing) one(ctx context.Context, h *holder) (bool, error) {
 		u.kick(taskRebalance) // under another topology all is worked out anew
 		return false, nil
 	}
-	if err := u.trim(ctx, false); err != nil {
+	if err := u.trim(ctx); err != nil {
 		return false, err
 	}
 	if b.fills.spread() <= u.config.RebalanceUntil {

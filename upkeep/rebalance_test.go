@@ -47,8 +47,9 @@ func (g guardedDrives) Drive(id hallig.DriveID) shard.Store {
 func (w *world) guard(c *Config) *atomic.Int64 {
 	bad := &atomic.Int64{}
 	c.Drives = guardedDrives{c.Drives, w, func(from hallig.DriveID, ids []shard.ID) {
+		live := w.live()
 		for _, id := range ids {
-			if !w.placed(from, id) {
+			if !w.placed(from, id, live) {
 				bad.Add(1)
 			}
 		}
@@ -58,33 +59,42 @@ func (w *world) guard(c *Config) *atomic.Int64 {
 
 // placed reports whether the shard is where the catalog's extents put it, other
 // than on the drive given; also when nothing refers to it.
-func (w *world) placed(except hallig.DriveID, id shard.ID) bool {
+func (w *world) placed(except hallig.DriveID, id shard.ID, live map[hallig.DataID][]catalog.Extent) bool {
 	referred := false
-	for cursor := []byte(nil); ; {
-		found, next, err := w.Catalog.Walk(w.t.Context(), cursor, 1000)
+	for _, e := range live[id.Data] {
+		if e.Generation != id.Generation || id.Stripe < e.First || id.Stripe-e.First >= e.Count {
+			continue
+		}
+		referred = true
+		pool, err := w.u.pool(w.t.Context(), e.Pool)
 		if err != nil {
 			w.t.Error(err)
 			return false
 		}
+		on := pool.Drives(w.Drives.Topology(), pool.Group(e.Data, id.Stripe))[id.Index]
+		if _, err := w.disks[on].Stat(w.t.Context(), id); on != except && err == nil {
+			return true
+		}
+	}
+	return !referred
+}
+
+// live returns the extents that the catalog refers to.
+func (w *world) live() map[hallig.DataID][]catalog.Extent {
+	out := map[hallig.DataID][]catalog.Extent{}
+	for cursor := []byte(nil); ; {
+		found, next, err := w.Catalog.Walk(w.t.Context(), cursor, 1000)
+		if err != nil {
+			w.t.Error(err)
+			return nil
+		}
 		for _, f := range found {
 			for _, e := range extentsOf(f) {
-				if e.Data != id.Data || e.Generation != id.Generation || id.Stripe < e.First || id.Stripe-e.First >= e.Count {
-					continue
-				}
-				referred = true
-				pool, err := w.u.pool(w.t.Context(), e.Pool)
-				if err != nil {
-					w.t.Error(err)
-					return false
-				}
-				on := pool.Drives(w.Drives.Topology(), pool.Group(e.Data, id.Stripe))[id.Index]
-				if _, err := w.disks[on].Stat(w.t.Context(), id); on != except && err == nil {
-					return true
-				}
+				out[e.Data] = append(out[e.Data], e)
 			}
 		}
 		if next == nil {
-			return !referred
+			return out
 		}
 		cursor = next
 	}
@@ -130,7 +140,7 @@ func (w *world) rebalance() Rebalanced {
 func (w *world) trim() {
 	w.t.Helper()
 	w.pass(DefaultGrace + time.Minute)
-	if err := w.u.trim(w.t.Context(), false); err != nil {
+	if err := w.u.trim(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
 }

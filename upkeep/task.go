@@ -27,7 +27,7 @@ const (
 
 // A Task is a piece of background work as it stands.
 type Task struct {
-	Name   string // scrub, repair, compare, re-encode, sweep, lifecycle, export
+	Name   string // scrub, repair, compare, re-encode, rebalance, sweep, lifecycle, export
 	Drive  hallig.DriveID
 	State  TaskState
 	Done   int64 // of the current pass

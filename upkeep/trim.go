@@ -91,31 +91,25 @@ func (u *Upkeep) poolNow(data hallig.DataID, pool hallig.PoolID) hallig.PoolID {
 	return pool
 }
 
-// trim deletes the old copies of what was moved longer than a grace ago; with
-// wait, it waits for the others too.
-func (u *Upkeep) trim(ctx context.Context, wait bool) error {
+// trim deletes the old copies of what was moved longer than a grace ago. While a
+// version is being moved it does nothing: the rebalancing calls it in between.
+func (u *Upkeep) trim(ctx context.Context) error {
+	select {
+	case u.places <- struct{}{}:
+		defer u.releasePlaces()
+	default:
+		return nil
+	}
 	for {
 		u.mu.Lock()
-		if len(u.relocations) == 0 {
+		if len(u.relocations) == 0 || u.relocations[0].due.After(u.config.Now()) {
 			u.mu.Unlock()
 			return nil
 		}
 		x := u.relocations[0]
-		left := x.due.Sub(u.config.Now())
-		if left <= 0 {
-			u.relocations = u.relocations[1:]
-			u.pending -= len(x.transfers)
-		}
+		u.relocations = u.relocations[1:]
+		u.pending -= len(x.transfers)
 		u.mu.Unlock()
-		if left > 0 {
-			if !wait {
-				return nil
-			}
-			if err := sleep(ctx, left); err != nil {
-				return err
-			}
-			continue
-		}
 		err := u.trimOne(ctx, &x)
 		u.mu.Lock()
 		if u.lives[x.extent.Data] == x.to.ID {
@@ -128,23 +122,9 @@ func (u *Upkeep) trim(ctx context.Context, wait bool) error {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// trimOne deletes the old copies of one extent, those that are redundant.
+// trimOne deletes the old copies of one extent, those that are redundant. The
+// places are held.
 func (u *Upkeep) trimOne(ctx context.Context, x *relocation) error {
-	if err := u.holdPlaces(ctx); err != nil {
-		return err
-	}
-	defer u.releasePlaces()
 	pool, err := u.pool(ctx, u.poolNow(x.extent.Data, x.to.ID)) // it may have been moved again
 	if err != nil {
 		return err

@@ -162,16 +162,14 @@ func (u *Upkeep) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		return u.repeat(ctx, taskRebalance, "bytes", u.config.CompareEvery, u.config.CompareEvery, func(ctx context.Context) error {
-			if _, err := u.Rebalance(ctx); err != nil {
-				return err
-			}
-			return u.trim(ctx, true)
+			_, err := u.Rebalance(ctx)
+			return err
 		})
 	})
 	g.Go(func() error {
 		return u.repeat(ctx, taskSweep, "shards", u.config.GarbageEvery, 0, func(ctx context.Context) error {
 			_, err := u.Sweep(ctx)
-			return err
+			return errors.Join(err, u.trim(ctx))
 		})
 	})
 	g.Go(func() error {

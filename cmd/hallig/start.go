@@ -36,6 +36,7 @@ type startCmd struct {
 	LostAfter          time.Duration `help:"How long a drive may be missing before it is declared lost and rebuilt on the others." default:"10m"`
 	DrainWithin        time.Duration `help:"How long requests in flight may take to finish on SIGTERM." default:"25s"`
 	ScrubEvery         time.Duration `help:"Time in which the background scrub means to read everything once." default:"168h"`
+	RebalanceRate      int64         `help:"MiB a second that are moved at most to drives that were added." default:"32"`
 	AllowMissing       bool          `help:"Start although more drives are missing than the promise covers, and serve what is left."`
 	AcceptStaleCatalog bool          `help:"Start from a copy of the catalog that is known to be outdated, and LOSE what was written since. Only when the newer copies are gone for good and there is no export."`
 	TrustClock         bool          `help:"Start although the clock is far from where it was."`
@@ -89,7 +90,7 @@ func (s *startCmd) config(c *cli, std *stdio) (node.Config, func(), error) {
 		Data: c.Data, Drives: s.Drive, S3Addr: s.S3Addr, AdminAddr: c.AdminAddr,
 		Provider: s.Provider, Site: s.Site, Region: s.Region, Domains: s.Domain, SigV2: s.SigV2,
 		RootAccessKey: s.RootAccessKey, RootSecretKey: s.RootSecretKey,
-		Passphrase: s.passphrase, LostAfter: s.LostAfter, DrainWithin: s.DrainWithin,
+		Passphrase: s.passphrase, LostAfter: s.LostAfter, RebalanceRate: s.RebalanceRate << 20, DrainWithin: s.DrainWithin,
 		TrustClock: s.TrustClock, AllowMissing: s.AllowMissing, AcceptStale: s.AcceptStaleCatalog, ScrubEvery: s.ScrubEvery,
 		Version: binaryVersion(), Log: slog.New(handler),
 	}
