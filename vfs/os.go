@@ -41,21 +41,28 @@ type osFS struct{}
 
 type osFile struct{ *os.File }
 
-func (f osFile) Datasync() error {
+// Datasync and Sync fail on a file that has lost its name, as one does when its
+// directory is removed: it would be synced, and gone with the last descriptor.
+func (f osFile) Datasync() error { return f.durably("fdatasync", unix.Fdatasync) }
+
+func (f osFile) Sync() error { return f.durably("fsync", unix.Fsync) }
+
+func (f osFile) durably(op string, sync func(fd int) error) error {
 	c, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var serr error
 	err = c.Control(func(fd uintptr) {
-		for {
-			if serr = unix.Fdatasync(int(fd)); serr != unix.EINTR {
-				return
-			}
+		for serr = sync(int(fd)); serr == unix.EINTR; serr = sync(int(fd)) {
+		}
+		var st unix.Stat_t
+		if serr == nil && unix.Fstat(int(fd), &st) == nil && st.Nlink == 0 {
+			serr = unix.ENOENT
 		}
 	})
 	if err == nil && serr != nil {
-		err = &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: serr}
+		err = &fs.PathError{Op: op, Path: f.Name(), Err: serr}
 	}
 	return err
 }

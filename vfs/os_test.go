@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -68,4 +69,25 @@ func TestOS(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
+}
+
+// What has no name any more is not durable, whatever fsync says.
+func TestSyncOfARemovedFile(t *testing.T) {
+	dir := t.TempDir()
+	f, err := vfs.OS().Create(dir + "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Sync(), f.Datasync()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(dir + "/f"); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{f.Sync(), f.Datasync()} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("sync of a file without a name: %v", err)
+		}
+	}
 }

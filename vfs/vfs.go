@@ -20,9 +20,11 @@ type File interface {
 	io.Closer
 	// Stat returns the file's current size and times.
 	Stat() (fs.FileInfo, error)
-	// Sync makes the file's contents and metadata durable (fsync).
+	// Sync makes the file's contents and metadata durable (fsync). A file that was
+	// removed meanwhile is not durable: fs.ErrNotExist.
 	Sync() error
-	// Datasync makes the contents, and the size, durable (fdatasync).
+	// Datasync makes the contents, and the size, durable (fdatasync); otherwise as
+	// Sync.
 	Datasync() error
 	// Truncate changes the size.
 	Truncate(size int64) error
