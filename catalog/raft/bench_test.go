@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/catalog"
 )
@@ -239,8 +241,9 @@ func BenchmarkGrowth(b *testing.B) {
 	for _, keys := range sizes {
 		cpu, from := cpuTime(), have
 		load(b, n, bucket, have, keys)
+		settle(n)
 		have = keys
-		b.Logf("%d keys: %.1f µs CPU each to load, %d bytes", keys, float64((cpuTime()-cpu).Microseconds())/float64(keys-from), n.Status().Mirrors[0].Bytes)
+		perKey := float64((cpuTime() - cpu).Microseconds()) / float64(keys-from)
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
 			b.Run("put", func(b *testing.B) { benchPuts(b, n, bucket, have, 64); have += b.N })
 			b.Run("head", func(b *testing.B) { benchHead(b, n, bucket, keys) })
@@ -251,8 +254,21 @@ func BenchmarkGrowth(b *testing.B) {
 					n = benchStart(b, n, c, bucket)
 				}
 				b.ReportMetric(b.Elapsed().Seconds()/starts, "s/start")
+				b.ReportMetric(perKey, "cpu-µs/loaded")
+				b.ReportMetric(float64(n.Status().Mirrors[0].Bytes)/float64(keys), "B/key")
 			})
 		})
+	}
+}
+
+// settle waits for the compactions that a load has left behind.
+func settle(n *Catalog) {
+	for _, m := range n.set.list() {
+		for _, db := range []*pebble.DB{m.log, m.state, m.opened} {
+			for db.Metrics().Compact.NumInProgress > 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
 	}
 }
 
