@@ -41,6 +41,7 @@ type options struct {
 	payload  string
 	rows     *regexp.Regexp
 	peers    []string
+	growth   []int
 	floor    time.Duration
 	work     string
 	drives   string
@@ -69,6 +70,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.payload, "payload", string(bench.Unsigned), "how bodies are signed: unsigned or signed")
 	pattern := fs.String("rows", "", "measure only rows whose id matches this regular expression")
 	peers := fs.String("peers", minio+","+versitygw, "peers to measure against")
+	growth := fs.String("growth", "10000,100000,1000000", "numbers of objects at which to measure Hallig's growth, after the rows and only without -rows; empty: none")
 	fs.DurationVar(&o.floor, "floor", time.Second, "how long to measure each work of the floor")
 	fs.StringVar(&o.work, "work", "", "directory of binaries and results; hallig-peers in the user's cache directory if not given")
 	fs.StringVar(&o.drives, "drives", "", "directory below which the drives are made; drives in the work directory if not given")
@@ -85,6 +87,12 @@ func parse(args []string) (options, error) {
 	var err error
 	if o.rows, err = regexp.Compile(*pattern); err != nil {
 		return o, err
+	}
+	if o.growth, err = parseCounts(*growth); err != nil {
+		return o, err
+	}
+	if *pattern != "" {
+		o.growth = nil
 	}
 	for name := range strings.SplitSeq(*peers, ",") {
 		if _, ok := systems()[name]; !ok || name == hallig {
@@ -196,7 +204,7 @@ func (p *program) measureAll(ctx context.Context, kept *results) error {
 			}
 		}
 	}
-	return failed
+	return errors.Join(failed, p.grow(ctx, kept))
 }
 
 // short is a result in one line.

@@ -95,6 +95,23 @@ func made(p *program, r *row, peer string, ratio float64) measured {
 	}
 }
 
+func TestGrowthBeyondTheTargetIsMarked(t *testing.T) {
+	at := func(n int, cpu float64, start time.Duration) grown {
+		of := map[bench.Kind]float64{bench.Put: 1, bench.Get: cpu, bench.List: 1}
+		return grown{Objects: n, Start: start, CPU: of, P50: of}
+	}
+	p := testProgram(t)
+	page := p.page(&results{Growth: []grown{at(10, 1, time.Second), at(100, 1.3, 5*time.Second), at(1000, 1.31, 6*time.Second)}})
+	for _, want := range []string{
+		"| 100 | 1.000 (1.00; 1.00×) | 1.300 (1.30; 1.30×) | 1.000 (1.00; 1.00×) | 5.0 s |",
+		"| 1000 | 1.000 (1.00; 1.00×) | 1.310 (1.31; 1.31×) **missed** | 1.000 (1.00; 1.00×) | 6.0 s **missed** |",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
 func testProgram(t *testing.T, args ...string) *program {
 	t.Helper()
 	o, err := parse(append([]string{"-work", t.TempDir()}, args...))
@@ -276,5 +293,17 @@ func TestARowEndToEnd(t *testing.T) {
 	}
 	if !strings.Contains(p.page(kept), "bucket of 50") {
 		t.Error("the page lacks the listing")
+	}
+	p.opts.growth, p.opts.out = []int{30, 300}, filepath.Join(p.opts.work, "page.md")
+	if err := p.grow(t.Context(), kept); err != nil {
+		t.Fatal(err)
+	}
+	if !p.grownAlready(kept) || len(kept.Growth) != 2 {
+		t.Errorf("got %+v", kept.Growth)
+	}
+	for _, g := range kept.Growth {
+		if g.Start <= 0 || g.P50[bench.Put] <= 0 || g.P50[bench.Get] <= 0 || g.P50[bench.List] <= 0 {
+			t.Errorf("got %+v", g)
+		}
 	}
 }

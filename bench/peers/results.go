@@ -16,6 +16,7 @@ type results struct {
 	Rows    []measured   `json:"rows"`
 	Floor   []floor.Cost `json:"floor"`
 	FloorOn string       `json:"floor_on"` // machine
+	Growth  []grown      `json:"growth"`
 }
 
 func (p *program) resultsFile() string { return filepath.Join(p.opts.work, "results.json") }
