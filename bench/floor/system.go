@@ -33,7 +33,9 @@ func loopback(in, out int) (func() error, func(), error) {
 		return full(unix.Write, server, p[:out])
 	}
 	stop := func() {
-		_ = unix.Shutdown(server, unix.SHUT_RDWR) // nothing is left to be said
+		// Both: a peer that waits for room to write is not woken by the end of
+		// the other side alone.
+		_ = errors.Join(unix.Shutdown(server, unix.SHUT_RDWR), unix.Shutdown(peer, unix.SHUT_RDWR))
 		wg.Wait()
 		_ = errors.Join(unix.Close(server), unix.Close(peer))
 	}
