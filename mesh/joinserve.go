@@ -61,7 +61,8 @@ func (l *joinLimits) allow(now time.Time, source string) bool {
 func source(addr net.Addr) string {
 	ap, err := netip.ParseAddrPort(addr.String())
 	if err != nil {
-		return addr.String()
+		host, _, _ := net.SplitHostPort(addr.String())
+		return host
 	}
 	ip := ap.Addr().Unmap()
 	if ip.Is6() {
