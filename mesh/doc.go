@@ -30,6 +30,6 @@
 //
 // A node that has never met another needs none of this: it has no Mesh until
 // it gets an Identity (see CreateIdentity and NewAuthority), and its topology
-// has no nodes and no signature. docs/decisions/0010-mesh.md says why things
+// has no nodes and no signature. docs/decisions/0011-mesh.md says why things
 // are as they are.
 package mesh

@@ -35,6 +35,12 @@ func TestViolationsAreSeen(t *testing.T) {
 		{"", "golang.org/x/sys/unix", "standard library only"},
 		{"", Module + "/shard", "lies above"},
 		{"node", Module + "/cmd/hallig", "lies above"},
+		{"mesh", Module + "/shard/remote", "lies above"},
+		{"mesh", Module + "/catalog/raft", "lies above"},
+		{"mesh", Module + "/mesh/meshtest", "for tests"},
+		{"shard/remote", Module + "/shard/disk", "never import each other"},
+		{"placement", Module + "/mesh", "lies above"},
+		{"placement", "net", "is pure"},
 		{"util", "fmt", "in no layer"},
 		{"objects", Module + "/shard/shardtest", "for tests"},
 	} {
@@ -45,6 +51,7 @@ func TestViolationsAreSeen(t *testing.T) {
 	for _, c := range []struct{ pkg, imports string }{
 		{"s3", Module + "/s3/sigv4"}, {"s3", Module + "/objects"}, {"node", Module + "/s3"},
 		{"upkeep", Module + "/objects"}, {"shard/disk", Module + "/vfs/pebblefs"},
+		{"shard/remote", Module + "/mesh"}, {"mesh", Module + "/placement"}, {"mesh", Module + "/vfs"},
 		{"shard/shardtest", "testing"}, {"seal", Module}, {"cmd/hallig", Module + "/node"},
 	} {
 		if got := CheckImport(c.pkg, c.imports); got != "" {

@@ -12,7 +12,7 @@
 // holds at a time by HandlerConfig. Every call may be sent twice: a store's
 // methods are idempotent, and the client does so once when a connection breaks.
 //
-// docs/decisions/0010-mesh.md has the routes and formats.
+// docs/decisions/0011-mesh.md has the routes and formats.
 package remote
 
 import (
