@@ -158,6 +158,7 @@ type call struct {
 	cancel context.CancelCauseFunc
 	stop   func() bool
 	start  time.Duration
+	probe  bool
 	once   sync.Once
 }
 
@@ -172,17 +173,18 @@ func (p *peer) begin(ctx context.Context, probe bool) (*call, error) {
 	if !probe && p.health.state == PeerDown {
 		return nil, fmt.Errorf("node %s is down (%s): %w", p.node, p.health.reason, hallig.ErrUnavailable)
 	}
-	c := &call{peer: p, caller: ctx, start: p.mesh.since()}
+	c := &call{peer: p, caller: ctx, start: p.mesh.since(), probe: probe}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	life := p.life
-	switch {
-	case probe:
+	if probe {
 		life = p.gone
-	case p.calls == 0:
-		p.oldest = c.start
-		p.poke()
+	} else {
+		if p.calls == 0 {
+			p.oldest = c.start
+			p.poke()
+		}
+		p.calls++
 	}
-	p.calls++
 	c.stop = context.AfterFunc(life, func() { c.cancel(context.Cause(life)) })
 	return c, nil
 }
@@ -227,8 +229,10 @@ func (c *call) end(err error, measured bool) {
 		var answered *RemoteError
 		broken := err != nil && c.caller.Err() == nil && !errors.As(err, &answered)
 		p.mu.Lock()
-		p.calls--
-		if broken {
+		if !c.probe {
+			p.calls--
+		}
+		if broken && !c.probe {
 			p.urgent = true
 			p.poke()
 		}
