@@ -29,7 +29,6 @@ import (
 	"time"
 
 	"github.com/hallig-cloud/hallig/bench"
-	"github.com/hallig-cloud/hallig/bench/floor"
 )
 
 // options are the flags.
@@ -167,7 +166,7 @@ func (p *program) measureAll(ctx context.Context, kept *results) error {
 		return nil
 	}
 	var failed error
-	if p.opts.fresh || len(kept.Floor) != len(floor.Works()) || kept.FloorOn != p.machine.id() {
+	if p.opts.fresh || !kept.hasFloor() || kept.FloorOn != p.machine.id() {
 		p.say("measuring the floor")
 		costs, err := p.floors(ctx)
 		if err != nil {

@@ -232,7 +232,7 @@ func (p *program) floorTables(say func(string, ...any), kept *results) {
 		if own > 0 {
 			share = fmt.Sprintf("%.0f %%", 100*sum/own)
 		}
-		say("| %s | %.4f | %s | %s | %s | %s | %s |", r.title, sum, orDash(own), share,
+		say("| %s | %.3g | %s | %s | %s | %s | %s |", r.title, sum, orDash(own), share,
 			orDash(kept.cpu(r.id, []string{minio}, minio)), orDash(kept.cpu(r.id, []string{versitygw}, versitygw)), parts)
 	}
 }
@@ -243,7 +243,7 @@ func orDash(v float64) string {
 	if v == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("%.4f", v)
+	return fmt.Sprintf("%.3g", v)
 }
 
 // cpu is a server's CPU time for an item in milliseconds: the least of the

@@ -66,6 +66,16 @@ func (r *results) put(m measured) {
 	r.Rows = append(r.Rows, m)
 }
 
+// hasFloor says that every work was measured, as it is now.
+func (r *results) hasFloor() bool {
+	for _, w := range floor.Works() {
+		if _, ok := r.cost(w.Name); !ok {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *results) cost(name floor.Name) (floor.Cost, bool) {
 	for _, c := range r.Floor {
 		if c.Name == name {
