@@ -29,9 +29,7 @@ type Network struct {
 	links     map[[2]string]link
 	halves    map[*half]struct{}
 	port      int
-	// Mangle, if set before use, may change what is sent from one host to
-	// another: it owns b. nil breaks the connection, with b on it lost.
-	Mangle func(from, to string, b []byte) []byte
+	mangle    func(from, to string, b []byte) []byte
 }
 
 // link is the state of one direction.
@@ -59,6 +57,20 @@ func (n *Network) change(from, to string, f func(*link)) {
 	for _, h := range halves {
 		h.kick()
 	}
+}
+
+// Mangle has f change what is sent from one host to another; it owns b. nil
+// breaks the connection, with b on it lost. Calls of f may run side by side.
+func (n *Network) Mangle(f func(from, to string, b []byte) []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mangle = f
+}
+
+func (n *Network) mangler() func(from, to string, b []byte) []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mangle
 }
 
 func (n *Network) link(from, to string) link {
@@ -273,7 +285,7 @@ func (h *half) take(b []byte) (n int, wait time.Duration, wake chan struct{}, er
 
 // give appends what is sent, as far as there is room.
 func (h *half) give(b []byte) (n int, wake chan struct{}, err error) {
-	l := h.network.link(h.from, h.to)
+	l, mangle := h.network.link(h.from, h.to), h.network.mangler()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -286,8 +298,8 @@ func (h *half) give(b []byte) (n int, wake chan struct{}, err error) {
 	}
 	n = min(len(b), buffered-h.size)
 	data := slices.Clone(b[:n])
-	if h.network.Mangle != nil {
-		if data = h.network.Mangle(h.from, h.to, data); data == nil {
+	if mangle != nil {
+		if data = mangle(h.from, h.to, data); data == nil {
 			return 0, nil, errReset
 		}
 	}

@@ -166,7 +166,7 @@ func testFaulty(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	broken, mangled := 0, 0
 	w.Net.Delay("n0", "n1", 3*time.Millisecond)
-	w.Net.Mangle = func(_, _ string, b []byte) []byte {
+	w.Net.Mangle(func(_, _ string, b []byte) []byte {
 		mu.Lock()
 		defer mu.Unlock()
 		switch r.IntN(150) {
@@ -181,7 +181,7 @@ func testFaulty(t *testing.T, seed uint64) {
 			mangled++
 		}
 		return b
-	}
+	})
 	s := closing(t, New(Config{Node: nodes[0].Mesh.Client(nodes[1].ID()), Drive: served.add(mem.New(mem.Config{}))}))
 	// again repeats what fails for the network's sake.
 	failures := 0
@@ -552,4 +552,60 @@ func openDisk(t *testing.T) (shard.Store, error) {
 		t.Cleanup(func() { d.Close() })
 	}
 	return d, err
+}
+
+// Who stalls in the middle of a body, or does not take an answer, is given up
+// after a time, and what was held for it is free again.
+func TestStallingCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := meshtest.New(t)
+		served := &drives{}
+		under := mem.New(mem.Config{})
+		drive := served.add(under)
+		var nodes []*meshtest.Node
+		for range 2 {
+			n, _ := w.Add(meshtest.Both)
+			nodes = append(nodes, n)
+		}
+		h := Handler(HandlerConfig{Drives: served.find, PutMemory: 1, GetMemory: 1}) // one largest shard, one window
+		for _, n := range nodes {
+			n.Prepare(n.Config(), func(m *mesh.Mesh) { m.Handle(Prefix, placement.RoleGateway, h) })
+		}
+		for _, n := range nodes {
+			n.Run()
+		}
+		time.Sleep(time.Second) // of the bubble's clock
+		client := nodes[0].Mesh.Client(nodes[1].ID())
+		s := closing(t, New(Config{Node: client, Drive: drive}))
+		body := shardtest.Body(1, shard.MaxLength)
+		big := shardtest.Header(1, 0, body)
+		wantErr(t, "put", s.Put(t.Context(), big, body), nil)
+
+		stalled, writer := io.Pipe()
+		defer writer.Close()
+		r, _ := http.NewRequestWithContext(mesh.Long(t.Context()), "PUT", Prefix+drive.String()+"/"+formatID(shardtest.Header(2, 0, nil).ID), stalled)
+		r.ContentLength = maxPut
+		go writer.Write(make([]byte, 300<<10))
+		start := time.Now()
+		answer, err := client.Do(r)
+		if err == nil {
+			wantErr(t, "a body that stalls", mesh.CheckAnswer(client.Node(), answer), hallig.ErrInvalid)
+		}
+		if took := time.Since(start); took < DefaultPatience || took > 2*DefaultPatience {
+			t.Fatalf("given up after %v", took)
+		}
+		next := shardtest.Header(3, 0, body)
+		wantErr(t, "the next put", s.Put(t.Context(), next, body), nil)
+
+		r, _ = http.NewRequestWithContext(mesh.Long(t.Context()), "GET", Prefix+drive.String()+"/"+formatID(big.ID), nil)
+		answer, err = client.Do(r)
+		wantErr(t, "get", err, nil)
+		defer answer.Body.Close() // nothing is read: the windows fill up
+		start = time.Now()
+		_, _, err = s.Get(t.Context(), big.ID, 0, 100, nil)
+		wantErr(t, "the next get", err, nil)
+		if took := time.Since(start); took > 2*DefaultPatience {
+			t.Fatalf("it waited %v for one who does not read", took)
+		}
+	})
 }
