@@ -153,7 +153,11 @@ func wantErr(t *testing.T, what string, err, want error) {
 // way, and answers that come late cost errors, and never wrong bytes, a lost
 // write or a listing with holes.
 func TestFaultyConnections(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { testFaulty(t, seed) })
 		})
