@@ -63,6 +63,7 @@ func (d *Drive) commitGroup(reqs []*request) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	g := &group{d: d, txn: d.begin(), buf: (*buf)[:0]}
+	defer g.txn.close()
 	g.room = -1
 	if err := g.ready(reqs); err != nil {
 		return err
@@ -77,12 +78,13 @@ func (d *Drive) commitGroup(reqs []*request) error {
 		sync = sync || r.sync
 	}
 	*buf = g.buf
+	g.txn.close()
 	if len(g.runs) > 0 {
 		if err := g.write(); err != nil {
 			d.abandon()
 			return d.writeFailed(err)
 		}
-		if err := d.inPlace(g.seg); err != nil {
+		if err := d.inPlace(); err != nil {
 			if d.Check() == nil {
 				d.lost(err)
 			}
@@ -95,6 +97,7 @@ func (d *Drive) commitGroup(reqs []*request) error {
 		return d.health.gone()
 	}
 	d.settle(g)
+	d.flushIndex()
 	if sync {
 		return d.indexBroken()
 	}
@@ -127,8 +130,22 @@ func (d *Drive) settle(g *group) {
 	d.wrote()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.unflushed += g.off - g.seg.size
+	d.seenRoom -= g.off - g.seg.size
 	g.seg.size = g.off
 	d.ends = nil
+}
+
+// flushIndex has the index made durable in the background for every half
+// segment that is written, so that Open has little to read after a crash.
+func (d *Drive) flushIndex() {
+	if d.unflushed < d.cfg.SegmentSize/2 {
+		return
+	}
+	d.unflushed = 0
+	if err := d.index.flush(false); err != nil {
+		d.log.Warn("the index cannot be flushed", "drive", d.identity.Drive.String(), "err", err)
+	}
 }
 
 // ready makes sure of a segment to write to, if the group may need one.
@@ -223,17 +240,9 @@ func (g *group) planPut(r *request) error {
 // fits takes size bytes from the space that shards may use.
 func (g *group) fits(size int64) error {
 	if g.room < 0 {
-		g.room = 0
-		if err := g.d.room(0); err != nil {
-			g.d.full(err)
+		if err := g.look(); err != nil {
 			return err
 		}
-		if state, _ := g.d.health.get(); state == shard.StateFull {
-			g.d.health.set(shard.StateOnline, "")
-		}
-		g.d.health.mu.Lock()
-		g.room = g.d.health.free - g.d.minFree(g.d.health.total)
-		g.d.health.mu.Unlock()
 	}
 	if size > g.room {
 		err := fmt.Errorf("%d bytes are free beyond those kept for deletions and compaction: delete objects, or add a drive: %w", g.room, hallig.ErrFull)
@@ -241,6 +250,32 @@ func (g *group) fits(size int64) error {
 		return err
 	}
 	g.room -= size
+	return nil
+}
+
+// amplyRoom is how many bytes must be free for shards for what was seen to hold
+// for Config.CheckEvery, less what was written since.
+const amplyRoom = 1 << 30
+
+// look finds out how many bytes of shards may be stored.
+func (g *group) look() error {
+	d := g.d
+	if left := d.seenRoom - maxGroup; left > amplyRoom && d.cfg.now().Sub(d.seenAt) < d.cfg.CheckEvery {
+		g.room = left
+		return nil
+	}
+	g.room = 0
+	if err := d.room(0); err != nil {
+		d.full(err)
+		return err
+	}
+	if state, _ := d.health.get(); state == shard.StateFull {
+		d.health.set(shard.StateOnline, "")
+	}
+	d.health.mu.Lock()
+	defer d.health.mu.Unlock()
+	g.room = d.health.free - d.minFree(d.health.total)
+	d.seenRoom, d.seenAt = g.room, d.cfg.now()
 	return nil
 }
 
@@ -350,8 +385,8 @@ func (g *group) write() error {
 
 // inPlace checks that the segment that was written to is still the one at its
 // path: a drive that was removed, renamed or unmounted is written to no more.
-func (d *Drive) inPlace(s *segment) error {
-	name := d.segmentPath(s.id.num)
+func (d *Drive) inPlace() error {
+	name := d.writerPath
 	fi, err := d.fs.Stat(name)
 	if err != nil {
 		return err
@@ -384,7 +419,7 @@ func (d *Drive) newSegment() error {
 		return errors.Join(err, f.Close())
 	}
 	s := &segment{id: id, size: segmentHeader, row: row{epoch: id.epoch, mark: segmentHeader}}
-	d.writer, d.writerInfo = f, fi
+	d.writer, d.writerInfo, d.writerPath = f, fi, name
 	d.files.add(id.num, f)
 	d.mu.Lock()
 	d.segments[id.num] = s

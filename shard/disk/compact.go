@@ -338,6 +338,10 @@ func (d *Drive) drop(ctx context.Context, s *segment, gone []shard.ID) error {
 			return err
 		}
 	}
+	// Nearly all of it is made durable outside the queue, where nobody waits.
+	if err := d.index.flush(true); err != nil {
+		return err
+	}
 	doom := &request{kind: requestIndex, sync: true, change: func(t *txn) error {
 		// Only deletions to be forgotten may be left; the leader alone changes s.
 		var here []shard.ID

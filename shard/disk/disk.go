@@ -143,7 +143,11 @@ type Drive struct {
 	// The leader's own.
 	writer     vfs.File    // of the active segment
 	writerInfo fs.FileInfo // of writer, to tell whether it is still in place
-	failures   int         // writes in a row that failed
+	writerPath string
+	seenRoom   int64 // bytes of shards that may be stored, as of seenAt
+	seenAt     time.Time
+	unflushed  int64 // bytes written since the index was last flushed
+	failures   int   // writes in a row that failed
 	failedAt   time.Time
 
 	lastCheck atomic.Int64 // Unix nanoseconds of the last identity check that passed

@@ -24,16 +24,27 @@ import (
 // came before one.
 type kv interface {
 	get(key []byte) (value []byte, ok bool, err error)
+	// probe returns a reader of what is there now, good at finding that a key is
+	// not. It must be closed.
+	probe() (kvProbe, error)
 	// scan calls fn for every key in [from, to), in order; the slices are only
 	// valid during the call.
 	scan(from, to []byte, fn func(key, value []byte) error) error
 	apply(b *kvBatch, sync bool) error
+	// flush begins to make durable what was applied, and waits for it if wait says so.
+	flush(wait bool) error
 	// broken returns an error once changes do not reach the disk any more.
 	// They are still made and read back, until close.
 	broken() error
 	// damaged returns an error once something could not be read back as it was
 	// written: the index is of no use any more and is made anew.
 	damaged() error
+	close() error
+}
+
+// A kvProbe reads a kv as it was at one time.
+type kvProbe interface {
+	get(key []byte) (value []byte, ok bool, err error) // value is valid until the next call
 	close() error
 }
 
@@ -54,6 +65,10 @@ const (
 )
 
 const indexVersion = 1
+
+// indexMemory is how many bytes of changes the index holds in memory before it
+// writes them to a table.
+const indexMemory = 8 << 20
 
 // entryState says what the drive knows of a shard id.
 type entryState uint8
@@ -214,7 +229,10 @@ func openPebble(fsys vfs.FS, dir string, cache int64, log *slog.Logger) (kv, err
 	guard, found := pebblefs.NewGuard(fsys, nil), &damage{}
 	opts := &pebble.Options{
 		FS: pebblefs.New(guard), Cache: c, Logger: pebbleLog{log},
-		MemTableSize:       8 << 20,
+		MemTableSize: indexMemory,
+		// No log: what a crash takes from memory is read from the segments, which
+		// are behind the index's marks then. See Drive.flushIndex.
+		DisableWAL:         true,
 		FormatMajorVersion: pebble.FormatNewest,
 		// A table that is damaged or missing is an error of whoever reads it;
 		// left to itself Pebble would call Fatalf, in any goroutine.
@@ -271,15 +289,57 @@ func (p pebbleKV) apply(b *kvBatch, sync bool) error {
 			return err
 		}
 	}
-	if sync {
-		return batch.Commit(pebble.Sync)
+	if err := batch.Commit(pebble.NoSync); err != nil || !sync {
+		return err
 	}
-	return batch.Commit(pebble.NoSync)
+	return p.db.Flush()
 }
+
+func (p pebbleKV) flush(wait bool) error {
+	if wait {
+		return p.db.Flush()
+	}
+	_, err := p.db.AsyncFlush()
+	return err
+}
+
+// probe implements kv. Only an iterator uses the filters of the lowest level,
+// where nearly everything is: DB.Get reads a block of it for every key that is
+// not there, as new shards are not.
+func (p pebbleKV) probe() (kvProbe, error) {
+	it, err := p.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, p.damage.note(err)
+	}
+	return pebbleProbe{p, it}, nil
+}
+
+type pebbleProbe struct {
+	kv pebbleKV
+	it *pebble.Iterator
+}
+
+func (p pebbleProbe) get(key []byte) ([]byte, bool, error) {
+	if !p.it.SeekPrefixGE(key) || !bytes.Equal(p.it.Key(), key) {
+		return nil, false, p.kv.damage.note(p.it.Error())
+	}
+	v, err := p.it.ValueAndErr()
+	return v, err == nil, p.kv.damage.note(err)
+}
+
+func (p pebbleProbe) close() error { return p.kv.damage.note(p.it.Close()) }
 
 func (p pebbleKV) broken() error  { return p.guard.Err() }
 func (p pebbleKV) damaged() error { return p.damage.err() }
-func (p pebbleKV) close() error   { return p.db.Close() }
+
+// close makes durable what was applied, unless it is thrown away.
+func (p pebbleKV) close() error {
+	var err error
+	if p.broken() == nil && p.damaged() == nil {
+		err = p.db.Flush()
+	}
+	return errors.Join(err, p.db.Close())
+}
 
 // pebbleLog passes on what an operator may need.
 type pebbleLog struct{ log *slog.Logger }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/hallig-cloud/hallig/vfs"
 	"github.com/hallig-cloud/hallig/vfs/vfstest"
 )
@@ -38,7 +40,7 @@ func TestIndexTableMissing(t *testing.T) {
 		return k.(pebbleKV)
 	}
 	k := reopen()
-	if err := k.db.Set([]byte("k"), []byte("v"), nil); err != nil {
+	if err := k.db.Set([]byte("k"), []byte("v"), pebble.NoSync); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.db.Flush(); err != nil {

@@ -96,6 +96,16 @@ func (k *memKV) apply(b *kvBatch, sync bool) error {
 	return nil
 }
 
+func (k *memKV) probe() (kvProbe, error) { return memProbe{k}, nil }
+
+func (k *memKV) flush(bool) error { return nil }
+
+type memProbe struct{ k *memKV }
+
+func (p memProbe) get(key []byte) ([]byte, bool, error) { return p.k.get(key) }
+
+func (p memProbe) close() error { return nil }
+
 func (k *memKV) broken() error { return nil }
 
 func (k *memKV) damaged() error { return nil }

@@ -339,6 +339,7 @@ type suspect struct {
 }
 
 func (p *replayer) run(ctx context.Context, f vfs.File, size int64) error {
+	defer func() { p.t.close() }()
 	if end, ok := p.ends[p.s.id]; ok {
 		size = min(size, int64(end))
 	}

@@ -169,7 +169,11 @@ func lostAfter(t *testing.T, cfg Config, stored, deleted []int) (lost int) {
 			lost++
 		}
 	}
-	if st := d.Status(); st.Quarantined != 0 {
+	switch st := d.Status(); {
+	case st.Quarantined == 0:
+	case cfg.ackEarly: // the index may be durable before what it speaks of
+		lost += int(st.Quarantined)
+	default:
 		t.Errorf("%d shards in quarantine after a power cut", st.Quarantined)
 	}
 	return lost

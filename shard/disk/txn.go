@@ -14,6 +14,8 @@ type txn struct {
 	rows    map[uint64]*rowDelta
 	bad     int64
 	forget  []uint64 // rows to delete
+	probe   kvProbe  // of the index as it was before; nil until it is needed
+	key     []byte   // of probe
 }
 
 type change struct {
@@ -36,12 +38,36 @@ func (t *txn) get(id shard.ID) (entry, error) {
 	if c := t.entries[id]; c != nil {
 		return c.now, nil
 	}
-	e, err := t.d.lookup(id)
+	e, err := t.lookup(id)
 	if err != nil {
 		return entry{}, err
 	}
 	t.entries[id] = &change{before: e, now: e}
 	return e, nil
+}
+
+func (t *txn) lookup(id shard.ID) (entry, error) {
+	if t.probe == nil {
+		p, err := t.d.index.probe()
+		if err != nil {
+			return entry{}, err
+		}
+		t.probe = p
+	}
+	t.key, _ = id.AppendBinary(append(t.key[:0], keyShard))
+	v, ok, err := t.probe.get(t.key)
+	if err != nil || !ok {
+		return entry{}, err
+	}
+	return decodeEntry(v)
+}
+
+// close gives back what a txn holds. Commit does it too.
+func (t *txn) close() {
+	if t.probe != nil {
+		_ = t.probe.close() // what it read was checked
+		t.probe = nil
+	}
 }
 
 // set changes what is known of an id that get was called for.
@@ -107,6 +133,7 @@ func (t *txn) absorb(id shard.ID, found entry) error {
 // commit writes the changes to the index and then to the drive's accounts.
 func (t *txn) commit(sync bool) error {
 	d := t.d
+	t.close()
 	b := &kvBatch{}
 	for id, c := range t.entries {
 		if c.now == c.before {
