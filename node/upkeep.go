@@ -17,7 +17,7 @@ import (
 func (n *Node) startUpkeep(ctx context.Context, s *services) error {
 	u, err := upkeep.New(upkeep.Config{
 		Catalog: s.catalog, Drives: n.fleet, Buckets: s.objects, Keys: n.keys.ring,
-		Mesh: n.fleet.mesh, Session: s.session, Logger: n.cfg.Log,
+		Mesh: n.fleet.mesh, Session: s.session, Logger: n.cfg.Log, Reading: s.objects.Reading,
 		Events:     func(e objects.Event) { n.publish(ctx, s, e) },
 		ScrubEvery: n.cfg.ScrubEvery, RebalanceRate: n.cfg.RebalanceRate,
 		Export: func(ctx context.Context) error {

@@ -123,3 +123,56 @@ func TestDelete(t *testing.T) {
 		t.Fatal("a bucket made anew has the old one's id")
 	}
 }
+
+// What is streamed counts as being read until the stream is closed, however it
+// ends; a failed attempt does not stay.
+func TestReading(t *testing.T) {
+	m := objectstest.NewMesh(t, objectstest.Options{Drives: 4})
+	s := m.Store
+	bucket(t, s, objects.Bucket{Name: "b"})
+	v := put(t, s, "b", "k", body(1, 9_000_000))
+	data := v.Extents[0].Data
+	if s.Reading(data) {
+		t.Fatal("nobody reads it")
+	}
+	var streams []io.ReadCloser
+	for range 2 {
+		r, err := s.Get(t.Context(), objects.GetRequest{Version: v, Length: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, r)
+	}
+	for i, r := range streams {
+		if !s.Reading(data) {
+			t.Fatalf("%d streams are open", len(streams)-i)
+		}
+		if i == 0 {
+			if _, err := io.Copy(io.Discard, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if s.Reading(data) {
+		t.Fatal("both streams are closed")
+	}
+	for _, id := range m.Drives.IDs() {
+		m.Drives.SetAway(id, true)
+	}
+	if _, err := s.Get(t.Context(), objects.GetRequest{Version: v, Length: -1}); err == nil {
+		t.Fatal("read without drives")
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Get(canceled, objects.GetRequest{Version: v, Length: -1}); err == nil {
+		t.Fatal("read after the end")
+	}
+	if s.Reading(data) {
+		t.Fatal("a failed read stays")
+	}
+}

@@ -125,8 +125,10 @@ func (s *Store) openForCopy(ctx context.Context, r GetRequest, bucket string) (*
 	if p.length > MaxPart {
 		return nil, nil, fmt.Errorf("%d bytes in one copy, at most %d: %w", p.length, int64(MaxPart), hallig.ErrTooLarge)
 	}
+	s.readers.begin(p)
 	g, err := s.memory.acquire(ctx, p.memory()+writeMemory(pool, p.length))
 	if err != nil {
+		s.readers.end(p)
 		return nil, nil, err
 	}
 	st, err := s.stream(ctx, p, g)

@@ -19,8 +19,10 @@ func (s *Store) Get(ctx context.Context, r GetRequest) (io.ReadCloser, error) {
 	if err != nil {
 		return fail(err)
 	}
+	s.readers.begin(p)
 	g, err := s.memory.acquire(ctx, p.memory())
 	if err != nil {
+		s.readers.end(p)
 		return fail(err)
 	}
 	defer g.release()
@@ -67,10 +69,11 @@ func (s *Store) planGet(ctx context.Context, r *GetRequest) (*plan, error) {
 	return s.planRead(ctx, v.Extents, opening{key, v.Bucket, sealer.Voucher()}, r.Offset, length)
 }
 
-// stream starts to read a plan. It holds the memory until it is closed.
+// stream starts to read a plan, of which the readers know. It holds the memory,
+// and is a reader, until it is closed.
 func (s *Store) stream(ctx context.Context, p *plan, g *grant) (*stream, error) {
 	g.hold()
-	st := &stream{store: s, grant: g, left: p.length}
+	st := &stream{store: s, plan: p, grant: g, left: p.length}
 	st.ctx, st.cancel = context.WithCancelCause(ctx)
 	st.next, st.stop = iter.Pull2(p.stripes())
 	if err := st.open(); err != nil {
@@ -95,6 +98,7 @@ func rangeOf(size, offset, length int64) (int64, error) {
 // the one before is consumed.
 type stream struct {
 	store  *Store
+	plan   *plan
 	grant  *grant
 	ctx    context.Context //nolint:containedctx // of the request whose body this is
 	cancel context.CancelCauseFunc
@@ -305,6 +309,7 @@ func (st *stream) Close() error {
 		st.err = errClosed
 	}
 	st.grant.release()
+	st.store.readers.end(st.plan)
 	return nil
 }
 

@@ -37,6 +37,7 @@ type Store struct {
 	pools   *poolBook
 	buckets *bucketCache
 	codes   erasure.Codes
+	readers readers
 
 	inspecting chan struct{}  // one for each shard that is read again
 	background sync.WaitGroup // shards still on their way, deletions, inspections

@@ -70,6 +70,13 @@ type Config struct {
 	// 10 minutes. GarbageEvery is how often it is looked for; 0 is 1 minute.
 	Grace        time.Duration
 	GarbageEvery time.Duration
+	// Reading reports whether somebody is reading the data: it stays until they
+	// are done, whatever the grace. If it is set, and a drive has little space left
+	// (see scarce), the grace is ScarceGrace instead, 15 seconds if it is 0, which
+	// need only cover the time between looking a version up and beginning to read
+	// it. nil: only the grace protects readers.
+	Reading     func(hallig.DataID) bool
+	ScarceGrace time.Duration
 	// LifecycleEvery is how often lifecycle rules are gone through; 0 is 1 h.
 	// LifecycleRate bounds removals a second; 0 is 200.
 	LifecycleEvery time.Duration
@@ -130,7 +137,7 @@ func (c *Config) fill() error {
 		value time.Duration
 	}{
 		{&c.ScrubEvery, DefaultScrubEvery}, {&c.CompareEvery, 24 * time.Hour}, {&c.Grace, DefaultGrace},
-		{&c.GarbageEvery, time.Minute}, {&c.LifecycleEvery, time.Hour}, {&c.ExportEvery, 24 * time.Hour}, {&c.RetryAfter, 10 * time.Second},
+		{&c.ScarceGrace, 15 * time.Second}, {&c.GarbageEvery, time.Minute}, {&c.LifecycleEvery, time.Hour}, {&c.ExportEvery, 24 * time.Hour}, {&c.RetryAfter, 10 * time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value

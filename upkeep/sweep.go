@@ -129,6 +129,7 @@ func (u *Upkeep) Sweep(ctx context.Context) (Swept, error) {
 	w := u.work(taskSweep, "shards", hallig.DriveID{})
 	w.begin(0, 0)
 	var s Swept
+	grace := u.grace()
 	var after hallig.Revision
 	for {
 		page, err := u.config.Catalog.Garbage(ctx, after, 200)
@@ -142,7 +143,7 @@ func (u *Upkeep) Sweep(ctx context.Context) (Swept, error) {
 		d := u.newDeletion()
 		for _, g := range page {
 			after = g.Revision
-			if u.config.Now().Sub(time.UnixMilli(g.When)) < u.config.Grace {
+			if u.config.Now().Sub(time.UnixMilli(g.When)) < grace || u.beingRead(g.Extents) {
 				s.Waiting++
 				continue
 			}
@@ -168,6 +169,32 @@ func (u *Upkeep) Sweep(ctx context.Context) (Swept, error) {
 			s.Garbage += int64(len(done))
 		}
 	}
+}
+
+// grace returns how old garbage must be to be deleted now.
+func (u *Upkeep) grace() time.Duration {
+	if u.config.Reading != nil && u.scarce() {
+		return min(u.config.Grace, u.config.ScarceGrace)
+	}
+	return u.config.Grace
+}
+
+// scarce reports whether some drive has less than an eighth of itself and
+// 256 MiB free: what was deleted is to come free soon.
+func (u *Upkeep) scarce() bool {
+	for _, x := range u.config.Drives.Topology().Drives {
+		if store := u.readable(x.ID); store != nil {
+			if st := store.Status(); st.State == shard.StateFull || st.Total > 0 && st.Free < st.Total/8+256<<20 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// beingRead reports whether somebody reads any of the extents.
+func (u *Upkeep) beingRead(extents []catalog.Extent) bool {
+	return u.config.Reading != nil && slices.ContainsFunc(extents, func(e catalog.Extent) bool { return u.config.Reading(e.Data) })
 }
 
 // maxDoomed is how many shards are deleted from a drive in one go: deletions

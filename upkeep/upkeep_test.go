@@ -568,6 +568,53 @@ func TestSweep(t *testing.T) {
 	w.mustCheck()
 }
 
+// TestSweepScarce: with little space left garbage goes as soon as nobody reads
+// it, and what is being read stays beyond the grace.
+func TestSweepScarce(t *testing.T) {
+	for _, blind := range []bool{false, true} { // blind: the negative control
+		var reading hallig.DataID
+		w := newWorld(t, 4, func(c *Config) {
+			c.Reading = func(d hallig.DataID) bool { return d == reading && !blind }
+		}, nil)
+		w.put("read", 3<<20)
+		w.put("gone", 3<<20)
+		v, err := w.Store.Head(t.Context(), "b", "read", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading = v.Extents[0].Data
+		for _, key := range []string{"read", "gone"} {
+			if _, err := w.Store.Delete(t.Context(), "b", objects.DeleteRequest{Key: key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.pass(time.Minute)
+		if s, err := w.u.Sweep(t.Context()); err != nil || s.Garbage != 0 {
+			t.Fatalf("there is space: %+v %v", s, err)
+		}
+		id := w.Drives.IDs()[1]
+		w.disks[id].SetState(shard.StateFull, "full")
+		want := Swept{Garbage: 1, Waiting: 1}
+		if blind {
+			want = Swept{Garbage: 2}
+		}
+		if s, err := w.u.Sweep(t.Context()); err != nil || s.Garbage != want.Garbage || s.Waiting != want.Waiting {
+			t.Fatalf("a drive is full: %+v %v, want %+v", s, err, want)
+		}
+		if blind {
+			continue
+		}
+		w.pass(24 * time.Hour)
+		if s, err := w.u.Sweep(t.Context()); err != nil || s.Garbage != 0 || s.Waiting != 1 {
+			t.Fatalf("it is still being read: %+v %v", s, err)
+		}
+		reading = hallig.DataID{}
+		if s, err := w.u.Sweep(t.Context()); err != nil || s.Garbage != 1 {
+			t.Fatalf("the reader is done: %+v %v", s, err)
+		}
+	}
+}
+
 // orphan stores a body's shards under a session without committing them, and
 // returns the commit that would make it exist.
 func (w *world) orphan(session hallig.SessionID) func() error {

@@ -50,7 +50,8 @@ type Config struct {
 	OnMirrors func(MirrorSet) error
 	// Reserve is the free space in bytes below which writes that add something are
 	// refused with hallig.ErrFull; at half of it a mirror is dropped if others
-	// have more. 0: 64 MiB; negative: none.
+	// have more. 0: 64 MiB, or a sixteenth of the file system if that is less, which is
+	// below what a drive keeps free of shards; negative: none.
 	Reserve int64
 	// SnapshotInterval is how often (once to twice as long) the log is looked at
 	// for truncation. 0: 30 s.
@@ -68,12 +69,21 @@ type Config struct {
 	Now    func() time.Time // the proposer's clock; nil: time.Now
 	Log    *slog.Logger     // nil: discarded
 
+	scaled   bool   // Reserve is the default: less on a small file system
 	trailing uint64 // log entries kept behind a snapshot; 0: 256. Tests keep fewer
 
 	noSync    bool // negative control: acknowledge what is not durable
 	noSettle  bool // negative control: truncate the log before the state is durable
 	noCompare bool // negative control: apply without comparing revisions
 	noBreak   bool // negative control: believe a mirror whose disk has failed
+}
+
+// reserve returns Reserve on a file system of total bytes.
+func (c *Config) reserve(total int64) int64 {
+	if c.scaled && total > 0 {
+		return min(c.Reserve, total/16)
+	}
+	return c.Reserve
 }
 
 func (c *Config) fill() error {
@@ -83,6 +93,7 @@ func (c *Config) fill() error {
 	if c.Partitions == 0 {
 		c.Partitions = 1
 	}
+	c.scaled = c.Reserve == 0
 	set(&c.Reserve, 64<<20)
 	set(&c.SnapshotInterval, 30*time.Second)
 	set(&c.SnapshotEntries, 8192)

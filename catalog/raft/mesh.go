@@ -67,7 +67,7 @@ func (n *Catalog) Update(ctx context.Context, changes ...catalog.Change) error {
 		return err
 	}
 	if n.full.Load() && slices.ContainsFunc(changes, func(c catalog.Change) bool { return !c.Delete }) {
-		return fmt.Errorf("a drive that holds the catalog has less than %d bytes free: %w", n.cfg.Reserve, hallig.ErrFull)
+		return fmt.Errorf("a drive that holds the catalog is almost full: free space on it, delete objects, or add a drive: %w", hallig.ErrFull)
 	}
 	c, err := v.RecordsCommand(changes)
 	if err != nil {

@@ -109,7 +109,7 @@ func (n *Catalog) room(ops []catalog.Op) error {
 				continue
 			}
 		}
-		return fmt.Errorf("a drive that holds the catalog has less than %d bytes free; free space, or delete: %w", n.cfg.Reserve, hallig.ErrFull)
+		return fmt.Errorf("a drive that holds the catalog is almost full: free space on it, delete objects, or add a drive: %w", hallig.ErrFull)
 	}
 	return nil
 }

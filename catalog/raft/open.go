@@ -374,18 +374,19 @@ func (n *Catalog) probeOnce() {
 			m.fail(err)
 			continue
 		}
-		free, _, err := n.cfg.FS.Usage(m.dir)
-		if err != nil || n.cfg.Reserve < 0 || free >= n.cfg.Reserve {
+		free, total, err := n.cfg.FS.Usage(m.dir)
+		reserve := n.cfg.reserve(total)
+		if err != nil || reserve < 0 || free >= reserve {
 			continue
 		}
 		low++
-		if free < n.cfg.Reserve/2 {
+		if free < reserve/2 {
 			scarce = append(scarce, m)
 		}
 	}
 	if low < len(members) {
 		for _, m := range scarce {
-			m.fail(fmt.Errorf("less than %d bytes are free: %w", n.cfg.Reserve/2, hallig.ErrFull))
+			m.fail(fmt.Errorf("less than half of what the catalog needs free is: %w", hallig.ErrFull))
 		}
 		low -= len(scarce)
 	}

@@ -269,7 +269,7 @@ func (g *group) look() error {
 		d.full(err)
 		return err
 	}
-	if state, _ := d.health.get(); state == shard.StateFull {
+	if state, _ := d.health.get(); state == shard.StateFull && d.room(d.breath()) == nil {
 		d.health.set(shard.StateOnline, "")
 	}
 	d.health.mu.Lock()

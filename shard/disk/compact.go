@@ -143,14 +143,23 @@ func (d *Drive) finish(ctx context.Context) error {
 		return err
 	}
 	defer d.leave()
+	ratio := d.ratio()
 	d.mu.Lock()
 	s := d.active
-	worth := s != nil && s.size >= d.cfg.SegmentSize/8 && d.deadShare(s) >= d.cfg.CompactRatio
+	worth := s != nil && s.size >= d.cfg.SegmentSize/8 && d.deadShare(s) >= ratio
 	d.mu.Unlock()
 	if !worth || d.health.gone() != nil {
 		return nil
 	}
 	return d.queue.do(ctx, &request{kind: requestDelete, roll: true}, d.commit)
+}
+
+// ratio returns the share of dead bytes from which a segment is compacted now.
+func (d *Drive) ratio() float64 {
+	if d.scarce() {
+		return min(scarceRatio, d.cfg.CompactRatio)
+	}
+	return d.cfg.CompactRatio
 }
 
 // deadShare returns how much of a segment compaction would free. d.mu is held.
@@ -161,6 +170,7 @@ func (d *Drive) deadShare(s *segment) float64 {
 
 // worth returns the segments to compact, those with the least to copy first.
 func (d *Drive) worth() []uint64 {
+	ratio := d.ratio()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var nums, small []uint64
@@ -169,7 +179,7 @@ func (d *Drive) worth() []uint64 {
 			continue
 		}
 		switch {
-		case s.shards == 0 && s.deletes == 0, d.deadShare(s) >= d.cfg.CompactRatio:
+		case s.shards == 0 && s.deletes == 0, d.deadShare(s) >= ratio:
 			nums = append(nums, num)
 		case s.size < d.cfg.SegmentSize/8:
 			small = append(small, num)

@@ -34,12 +34,12 @@ type Config struct {
 	FS       vfs.FS   // default vfs.OS()
 	Log      *slog.Logger
 
-	SegmentSize int64 // bytes after which a segment is finished; default 256 MiB, at most 2 GiB
-	MinFree     int64 // bytes of the file system that Put leaves free, for deletions, compaction and the index; default 1 % of it, at least 64 MiB or an eighth, at most 1 GiB; negative: none
+	SegmentSize int64 // bytes after which a segment is finished; default a 64th of the file system, 4 MiB to 256 MiB; at most 2 GiB
+	MinFree     int64 // bytes of the file system that Put leaves free, for deletions, compaction and the index; default 1 % of it, at least 96 MiB or an eighth and a segment and a quarter, at most 1 GiB; negative: none
 	IndexCache  int64 // bytes of memory for the index's cache; default 16 MiB
 
 	// CompactRatio is the share of dead bytes from which a finished segment is
-	// compacted; default 0.4.
+	// compacted; default 0.4. While the drive is full, or nearly, 0.1 is enough.
 	CompactRatio float64
 	// KeepDeletes is how long a deletion is remembered at least, so that a copy
 	// that comes back late is refused; default 7 days, negative: no time. It is
@@ -71,8 +71,11 @@ const (
 	indexDir    = "index"
 	lockFile    = "hallig-drive.lock"
 
-	defaultSegmentSize = 256 << 20
-	maxGroup           = 8 << 20 // bytes; a group takes no further record beyond this
+	defaultSegmentSize = 256 << 20 // at most
+	leastSegmentSize   = 4 << 20   // by default
+	segmentsToDrive    = 64        // a segment is this part of a drive, so that one fits into what is kept free
+	scarceRatio        = 0.1       // CompactRatio of a drive that is short of space
+	maxGroup           = 8 << 20   // bytes; a group takes no further record beyond this
 	maxGroupRequests   = 1024
 )
 
@@ -85,6 +88,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SegmentSize == 0 {
 		c.SegmentSize = defaultSegmentSize
+		if _, total, err := c.FS.Usage(c.Dir); err == nil && total > 0 {
+			c.SegmentSize = min(max(total/segmentsToDrive, leastSegmentSize), defaultSegmentSize)
+		}
 	}
 	c.SegmentSize = min(c.SegmentSize, 2<<30)
 	if c.IndexCache == 0 {

@@ -99,7 +99,7 @@ func (d *Drive) Check() error {
 	case state == shard.StateMissing || state == shard.StateForeign:
 		d.log.Info("drive is back", "drive", d.identity.Drive.String(), "dir", d.cfg.Dir)
 		d.health.set(shard.StateOnline, "")
-	case state == shard.StateFull && d.room(0) == nil:
+	case state == shard.StateFull && d.room(d.breath()) == nil:
 		d.log.Info("drive has space again", "drive", d.identity.Drive.String(), "dir", d.cfg.Dir)
 		d.health.set(shard.StateOnline, "")
 	case state == shard.StateOnline:
@@ -169,7 +169,27 @@ func (d *Drive) minFree(total int64) int64 {
 	case d.cfg.MinFree > 0:
 		return d.cfg.MinFree
 	}
-	return min(max(total/100, min(total/8, 64<<20)), 1<<30)
+	// A segment that is compacted must fit, whatever it holds.
+	return min(max(total/100, min(total/8, max(96<<20, d.cfg.SegmentSize*5/4))), 1<<30)
+}
+
+// scarce reports whether the drive is full, or so nearly that what is dead is
+// better given back now.
+func (d *Drive) scarce() bool {
+	if d.room(d.breath()) != nil {
+		return true
+	}
+	state, _ := d.health.get()
+	return state == shard.StateFull
+}
+
+// breath is how much more than nothing must be free for shards before a full
+// drive takes them again, so that it does not change its mind every second.
+func (d *Drive) breath() int64 {
+	if d.cfg.MinFree != 0 {
+		return 0
+	}
+	return min(d.cfg.SegmentSize, maxGroup)
 }
 
 func (d *Drive) full(err error) {
