@@ -63,7 +63,7 @@ func (d *Drive) commitGroup(reqs []*request) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	g := &group{d: d, txn: d.begin(), buf: (*buf)[:0]}
-	defer g.txn.close()
+	defer g.txn.done()
 	g.room = -1
 	if err := g.ready(reqs); err != nil {
 		return err

@@ -219,8 +219,13 @@ func (d *Drive) Put(ctx context.Context, h shard.Header, body []byte) error {
 	head := headers.Get().(*[]byte)
 	defer headers.Put(head)
 	*head = appendRecordHeader((*head)[:0], kindShard, h, body)
+	r := requests.Get().(*request)
+	defer func() {
+		*r = request{wake: r.wake}
+		requests.Put(r)
+	}()
 	for {
-		r := &request{kind: requestPut, header: h, head: *head, body: body}
+		*r = request{kind: requestPut, header: h, head: *head, body: body, wake: r.wake}
 		err := d.queue.do(ctx, r, d.commit)
 		if !errors.Is(err, errStored) {
 			if err != nil {

@@ -48,13 +48,37 @@ type kvProbe interface {
 	close() error
 }
 
-// kvBatch is a set of changes that is applied as one.
-type kvBatch struct{ ops []kvOp }
+// kvBatch is a set of changes that is applied as one. Who applies it keeps
+// nothing of it.
+type kvBatch struct {
+	ops []kvOp
+	buf []byte // holds keys and values
+}
 
 type kvOp struct{ key, value []byte } // a nil value deletes
 
 func (b *kvBatch) set(key, value []byte) { b.ops = append(b.ops, kvOp{key, value}) }
 func (b *kvBatch) del(key []byte)        { b.ops = append(b.ops, kvOp{key, nil}) }
+
+// hold returns what fn appends to a slice, kept as long as the batch.
+func (b *kvBatch) hold(fn func([]byte) []byte) []byte {
+	n := len(b.buf)
+	b.buf = fn(b.buf)
+	return b.buf[n:len(b.buf):len(b.buf)]
+}
+
+// entryKey returns a key of the index that the batch keeps.
+func (b *kvBatch) entryKey(prefix byte, id shard.ID) []byte {
+	return b.hold(func(buf []byte) []byte {
+		buf, _ = id.AppendBinary(append(buf, prefix)) // never fails
+		return buf
+	})
+}
+
+func (b *kvBatch) reset() {
+	clear(b.ops)
+	b.ops, b.buf = b.ops[:0], b.buf[:0]
+}
 
 // The keys of the index.
 const (
@@ -112,8 +136,9 @@ func entryKey(prefix byte, id shard.ID) []byte {
 	return k
 }
 
-func (e *entry) encode() []byte {
-	b := make([]byte, 0, 40)
+func (e *entry) encode() []byte { return e.append(nil) }
+
+func (e *entry) append(b []byte) []byte {
 	b = append(b, byte(e.state))
 	b = binary.BigEndian.AppendUint64(b, e.segment)
 	if e.state == entryDeleted {

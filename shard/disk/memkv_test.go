@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/hallig-cloud/hallig/vfs"
@@ -57,7 +58,7 @@ func (k *memKV) put(ops []kvOp) {
 		if o.value == nil {
 			delete(k.m, string(o.key))
 		} else {
-			k.m[string(o.key)] = o.value
+			k.m[string(o.key)] = bytes.Clone(o.value)
 		}
 	}
 }
@@ -91,9 +92,17 @@ func (k *memKV) apply(b *kvBatch, sync bool) error {
 				return err
 			}
 		}
-		k.log.batches = append(k.log.batches, loggedBatch{ops: b.ops, at: k.disk.Ops(), synced: sync})
+		k.log.batches = append(k.log.batches, loggedBatch{ops: cloned(b.ops), at: k.disk.Ops(), synced: sync})
 	}
 	return nil
+}
+
+func cloned(ops []kvOp) []kvOp {
+	out := make([]kvOp, len(ops))
+	for i, o := range ops {
+		out[i] = kvOp{bytes.Clone(o.key), bytes.Clone(o.value)}
+	}
+	return out
 }
 
 func (k *memKV) probe() (kvProbe, error) { return memProbe{k}, nil }

@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 
 	"github.com/hallig-cloud/hallig/shard"
@@ -52,6 +53,9 @@ type move struct {
 	from       recordAt
 }
 
+// requests keeps requests with their wake, for Put.
+var requests = sync.Pool{New: func() any { return &request{wake: make(chan wake, 1)} }}
+
 type wake struct {
 	lead bool // the caller is to commit the next group
 	err  error
@@ -70,6 +74,7 @@ type queue struct {
 	mu      sync.Mutex
 	waiting []*request
 	busy    bool // somebody leads
+	crowded bool // the last group was of more than one request, or more were waiting
 }
 
 // do has a request committed, by this caller or another. If ctx ends before
@@ -98,7 +103,15 @@ func (q *queue) do(ctx context.Context, r *request, commit func([]*request)) err
 		q.mu.Lock()
 	}
 	q.busy = true
+	if q.crowded {
+		// Whoever can run now may be about to join, and two writes and syncs cost
+		// more than one. There is no timer: where nobody else can run it takes no time.
+		q.mu.Unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+	}
 	group := q.take()
+	q.crowded = len(group)+len(q.waiting) > 1
 	q.mu.Unlock()
 
 	commit(group)

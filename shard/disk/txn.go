@@ -2,6 +2,7 @@ package disk
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/hallig-cloud/hallig/shard"
 )
@@ -10,8 +11,10 @@ import (
 // has one, so there is never more than one.
 type txn struct {
 	d       *Drive
-	entries map[shard.ID]*change
+	changes []change
+	entries map[shard.ID]int // in changes
 	rows    map[uint64]*rowDelta
+	batch   kvBatch
 	bad     int64
 	forget  []uint64 // rows to delete
 	probe   kvProbe  // of the index as it was before; nil until it is needed
@@ -19,6 +22,7 @@ type txn struct {
 }
 
 type change struct {
+	id          shard.ID
 	before, now entry
 }
 
@@ -30,19 +34,42 @@ type rowDelta struct {
 }
 
 func (d *Drive) begin() *txn {
-	return &txn{d: d, entries: map[shard.ID]*change{}, rows: map[uint64]*rowDelta{}}
+	t := txns.Get().(*txn)
+	t.d = d
+	return t
+}
+
+var txns = sync.Pool{New: func() any {
+	return &txn{entries: map[shard.ID]int{}, rows: map[uint64]*rowDelta{}}
+}}
+
+// maxPooledTxn is how many changes a txn may hold to be used again.
+const maxPooledTxn = 2048
+
+// done gives a txn back. It must not be used any more.
+func (t *txn) done() {
+	t.close()
+	if cap(t.changes) > maxPooledTxn {
+		return
+	}
+	clear(t.entries)
+	clear(t.rows)
+	t.batch.reset()
+	*t = txn{changes: t.changes[:0], entries: t.entries, rows: t.rows, batch: t.batch, key: t.key}
+	txns.Put(t)
 }
 
 // get returns what is known of an id, this txn's changes included.
 func (t *txn) get(id shard.ID) (entry, error) {
-	if c := t.entries[id]; c != nil {
-		return c.now, nil
+	if i, ok := t.entries[id]; ok {
+		return t.changes[i].now, nil
 	}
 	e, err := t.lookup(id)
 	if err != nil {
 		return entry{}, err
 	}
-	t.entries[id] = &change{before: e, now: e}
+	t.entries[id] = len(t.changes)
+	t.changes = append(t.changes, change{id: id, before: e, now: e})
 	return e, nil
 }
 
@@ -62,7 +89,7 @@ func (t *txn) lookup(id shard.ID) (entry, error) {
 	return decodeEntry(v)
 }
 
-// close gives back what a txn holds. Commit does it too.
+// close gives back what a txn holds of the index. Commit does it too.
 func (t *txn) close() {
 	if t.probe != nil {
 		_ = t.probe.close() // what it read was checked
@@ -72,7 +99,7 @@ func (t *txn) close() {
 
 // set changes what is known of an id that get was called for.
 func (t *txn) set(id shard.ID, e entry) {
-	c := t.entries[id]
+	c := &t.changes[t.entries[id]]
 	t.account(&c.now, -1)
 	c.now = e
 	t.account(&c.now, +1)
@@ -134,21 +161,22 @@ func (t *txn) absorb(id shard.ID, found entry) error {
 func (t *txn) commit(sync bool) error {
 	d := t.d
 	t.close()
-	b := &kvBatch{}
-	for id, c := range t.entries {
+	b := &t.batch
+	for i := range t.changes {
+		c := &t.changes[i]
 		if c.now == c.before {
 			continue
 		}
-		key := entryKey(keyShard, id)
+		key := b.entryKey(keyShard, c.id)
 		if c.now.state == entryNone {
 			b.del(key)
 		} else {
-			b.set(key, c.now.encode())
+			b.set(key, b.hold(c.now.append))
 		}
 		if now, was := c.now.state == entryBad, c.before.state == entryBad; now && !was {
-			b.set(entryKey(keyBad, id), []byte{})
+			b.set(b.entryKey(keyBad, c.id), []byte{})
 		} else if was && !now {
-			b.del(entryKey(keyBad, id))
+			b.del(b.entryKey(keyBad, c.id))
 		}
 	}
 	d.mu.Lock()
