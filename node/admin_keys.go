@@ -105,7 +105,13 @@ func (n *Node) Rotate(ctx context.Context, r admin.Rotation) error {
 	if _, err := n.keys.file.Secrets(passphrase(r.Passphrase)); err != nil {
 		return wrongPassphrase(err) // before anything is made that could not be saved
 	}
-	if err := n.keys.ring.Rotate(func(s *seal.Secrets) error { return n.keepSecrets(s, r.Passphrase) }); err != nil {
+	need, err := n.newRootMirrors()
+	if err != nil {
+		return fmt.Errorf("rotate the root key: %w", err)
+	}
+	// If fewer copies are written in the end, the former root stays current: the
+	// copies with the new one hold both, so they open everything too.
+	if err := n.keys.ring.Rotate(func(s *seal.Secrets) error { return n.keepSecrets(s, r.Passphrase, need) }); err != nil {
 		return err
 	}
 	if err := n.rewrapAll(ctx, s); err != nil {
@@ -115,12 +121,13 @@ func (n *Node) Rotate(ctx context.Context, r admin.Rotation) error {
 	return nil
 }
 
-// keepSecrets saves changed secrets. The caller holds keys.mu.
-func (n *Node) keepSecrets(secrets *seal.Secrets, pass string) error {
+// keepSecrets saves changed secrets on at least need drives. The caller holds
+// keys.mu.
+func (n *Node) keepSecrets(secrets *seal.Secrets, pass string, need int) error {
 	if err := n.keys.file.Set(secrets, passphrase(pass)); err != nil {
 		return wrongPassphrase(err)
 	}
-	return n.saveKeyFile()
+	return n.saveKeyFileTo(need)
 }
 
 // rewrapAll puts every bucket's key and every named key under the new root.

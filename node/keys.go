@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/hallig-cloud/hallig"
+	"github.com/hallig-cloud/hallig/admin"
 	"github.com/hallig-cloud/hallig/catalog"
 	"github.com/hallig-cloud/hallig/seal"
 	"github.com/hallig-cloud/hallig/seal/keyfile"
@@ -164,12 +165,29 @@ func (n *Node) mendKeyFiles(found []keyfile.Mirror) {
 	n.cfg.Log.Warn("copies of the key file were missing, stale or damaged; written anew", "paths", strings.Join(bad, " "), "written", saved, "err", err)
 }
 
+// newRootMirrors returns how many copies a new root key needs before anything
+// is wrapped under it: as many as live through the promised loss. It is refused
+// when fewer drives that belong to hold it are there.
+func (n *Node) newRootMirrors() (int, error) {
+	need := mirrorCount(len(n.fleet.Topology().Active()))
+	if there := len(n.usableKeyPaths()); there < need {
+		return need, fmt.Errorf("a new root key must be on %d drives before it is used, and %d of those that hold the key file can be written to: bring the drives back, or wait until the catalog was copied to others (`hallig status`): %w", need, there, admin.ErrRefused)
+	}
+	return need, nil
+}
+
 // saveKeyFile writes the changed key file to every usable mirror. One copy at
 // least must be durable; the monitor mends the others. The caller holds
 // keys.mu.
-func (n *Node) saveKeyFile() error {
+func (n *Node) saveKeyFile() error { return n.saveKeyFileTo(1) }
+
+// saveKeyFileTo is saveKeyFile that fails if fewer than need copies are durable.
+func (n *Node) saveKeyFileTo(need int) error {
 	paths := n.usableKeyPaths()
 	saved, err := n.keys.file.Save(n.cfg.FS, n.cfg.Now().UnixMilli(), paths...)
+	if saved < need && saved > 0 {
+		return fmt.Errorf("save the key file: %d copies are needed, %d were written: %w", need, saved, errors.Join(err, admin.ErrRefused))
+	}
 	if saved == 0 {
 		return fmt.Errorf("save the key file: %w", errors.Join(err, hallig.ErrUnavailable))
 	}

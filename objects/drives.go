@@ -100,18 +100,15 @@ func (f *fleet) writable(id hallig.DriveID) bool {
 	return d != nil && d.Status().State == shard.StateOnline && !f.failing.holds(id)
 }
 
-// full reports whether all the active drives that can be reached are full.
-func (f *fleet) full(t *placement.Topology) bool {
+// full counts the active drives that are full.
+func (f *fleet) full(t *placement.Topology) int {
 	n := 0
 	for _, x := range t.Drives {
-		if d := f.drives.Drive(x.ID); d != nil && x.State == placement.DriveActive {
-			if d.Status().State != shard.StateFull {
-				return false
-			}
+		if d := f.drives.Drive(x.ID); d != nil && x.State == placement.DriveActive && d.Status().State == shard.StateFull {
 			n++
 		}
 	}
-	return n > 0
+	return n
 }
 
 // readable reports whether reads of the drive are likely to succeed.

@@ -282,6 +282,42 @@ func TestEveryDriveFull(t *testing.T) {
 	}
 }
 
+// Full drives do not come back by themselves: as long as those that are left
+// keep the promise they take over, then writes are refused. Drives that are
+// away weaken the promise instead.
+func TestSomeDrivesFull(t *testing.T) {
+	for _, state := range []shard.State{shard.StateFull, shard.StateReadOnly} {
+		m := objectstest.NewMesh(t, objectstest.Options{Drives: 4})
+		bucket(t, m.Store, objects.Bucket{Name: "b"})
+		data := body(1, 3<<20)
+		write := func() error {
+			_, err := m.Store.Put(t.Context(), objects.PutRequest{Bucket: "b", Key: "k", Body: bytes.NewReader(data), Size: int64(len(data))})
+			return err
+		}
+		m.Drives.Mem(m.Drives.IDs()[0]).SetState(state, "test")
+		if err := write(); err != nil {
+			t.Fatalf("one of four %s: %v", state, err)
+		}
+		v, err := m.Store.Head(t.Context(), "b", "k", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Drives.Mem(m.Drives.IDs()[1]).SetState(state, "test")
+		if err := write(); errors.Is(err, hallig.ErrFull) != (state == shard.StateFull) || err != nil && state != shard.StateFull {
+			t.Fatalf("two of four %s: %v", state, err)
+		}
+		if state != shard.StateFull {
+			continue
+		}
+		for _, id := range m.Drives.IDs()[2:] {
+			m.Drives.SetAway(id, true) // what was written with one full lives through any two
+		}
+		if got, err := get(m.Store, v, 0, -1); err != nil || !bytes.Equal(got, data) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // triggered does something once after so many bytes.
 type triggered struct {
 	io.Reader

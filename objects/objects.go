@@ -127,7 +127,9 @@ func (s *Store) ack(p *placement.Pool) int {
 	return p.Ack()
 }
 
-// poolFor returns the pool that a write to the bucket goes to now.
+// poolFor returns the pool that a write to the bucket goes to now. While drives
+// are away it may keep a weaker promise than the bucket's; not so while some are
+// full, as they do not come back by themselves.
 func (s *Store) poolFor(ctx context.Context, b *Bucket, class placement.Class) (*placement.Pool, error) {
 	return s.poolWithout(ctx, b, class, nil)
 }
@@ -143,10 +145,11 @@ func (s *Store) poolWithout(ctx context.Context, b *Bucket, class placement.Clas
 		survive = s.pools.standard(t)
 	}
 	left := s.fleet.usable(t, exclude)
-	p, err := s.pools.forWrite(ctx, left, left != t, survive, class)
+	full := s.fleet.full(t)
+	p, err := s.pools.forWrite(ctx, left, left != t, survive, class, full == 0)
 	if err != nil {
-		if s.fleet.full(t) {
-			err = fmt.Errorf("every drive is full: delete something or add drives: %w: %w", hallig.ErrFull, err)
+		if full > 0 {
+			err = fmt.Errorf("%d drives are full, and without them what is promised cannot be kept: delete something or add drives: %w: %w", full, hallig.ErrFull, err)
 		}
 		return nil, fmt.Errorf("choose a pool for bucket %s: %w", b.Name, err)
 	}

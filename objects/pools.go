@@ -163,6 +163,7 @@ type poolUse struct {
 	revision uint64
 	snapshot *placement.Topology // a whole topology
 	drives   string              // or the ids of the drives of a reduced one
+	strict   bool                // no weaker promise will do
 }
 
 // maxChosen bounds the choices that are remembered.
@@ -194,11 +195,11 @@ func (b *poolBook) pool(ctx context.Context, id hallig.PoolID) (*placement.Pool,
 	return &decoded.Pool, nil
 }
 
-// forWrite returns the pool over t that keeps the promise, or the strongest
-// weaker one that t can keep. reduced says that t is not the topology's own
+// forWrite returns the pool over t that keeps the promise, or, if it may be
+// weakened, the strongest weaker one that t can keep. reduced says that t is not the topology's own
 // snapshot but made of the drives that can be written to.
-func (b *poolBook) forWrite(ctx context.Context, t *placement.Topology, reduced bool, survive hallig.Survive, class placement.Class) (*placement.Pool, error) {
-	use := poolUse{survive: survive, class: class, revision: t.Revision}
+func (b *poolBook) forWrite(ctx context.Context, t *placement.Topology, reduced bool, survive hallig.Survive, class placement.Class, weaken bool) (*placement.Pool, error) {
+	use := poolUse{survive: survive, class: class, revision: t.Revision, strict: !weaken}
 	if reduced {
 		for _, d := range t.Active() {
 			use.drives += string(d.ID[:])
@@ -213,7 +214,11 @@ func (b *poolBook) forWrite(ctx context.Context, t *placement.Topology, reduced 
 		return p, nil
 	}
 	var refusal error
-	for _, s := range append([]hallig.Survive{survive}, weaker(survive)...) {
+	promises := []hallig.Survive{survive}
+	if weaken {
+		promises = append(promises, weaker(survive)...)
+	}
+	for _, s := range promises {
 		p, err := EnsurePool(ctx, b.records, t, s, class)
 		if err == nil {
 			if s != survive {

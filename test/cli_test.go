@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -39,6 +40,7 @@ func TestCommandLine(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready": waitReady,
+			"holds": waitHolds,
 			"code":  wantCode,
 			"term":  terminate,
 			"put":   putObject,
@@ -68,6 +70,34 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no node of %s is %s: %v", data, want, last)
+}
+
+// waitHolds DATA DRIVES COPIES waits until so many drives are online and so many
+// copies of the catalog are current, with the key file.
+func waitHolds(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: holds DATA DRIVES COPIES")
+	}
+	var last string
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		st, err := statusOf(ts.MkAbs(args[0]))
+		drives, copies := 0, 0
+		for _, d := range st.Drives {
+			if d.State == "online" {
+				drives++
+			}
+		}
+		for _, m := range st.Mirrors {
+			if m.State == "current" && m.KeyFile {
+				copies++
+			}
+		}
+		last = fmt.Sprint(drives, " ", copies, " ", err)
+		if err == nil && strconv.Itoa(drives) == args[1] && strconv.Itoa(copies) == args[2] {
+			return
+		}
+	}
+	ts.Fatalf("drives online, current copies: %s", last)
 }
 
 // terminate DATA sends SIGTERM to the node of a data directory.

@@ -82,12 +82,15 @@ func keptUnder(t *placement.Topology) Kept {
 	return k
 }
 
-// noteDrives looks whether writes go to fewer drives than there should be.
+// noteDrives looks whether writes go to fewer drives than there should be. Full
+// ones do not count: without them writes keep the whole promise or are refused.
 func (u *Upkeep) noteDrives() {
 	there, all := 0, u.config.Drives.Topology().Active()
 	for _, d := range all {
-		if s := u.config.Drives.Drive(d.ID); s != nil && s.Status().State == shard.StateOnline {
-			there++
+		if s := u.config.Drives.Drive(d.ID); s != nil {
+			if state := s.Status().State; state == shard.StateOnline || state == shard.StateFull {
+				there++
+			}
 		}
 	}
 	if there == len(all) {
