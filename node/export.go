@@ -65,7 +65,7 @@ func (n *Node) export(ctx context.Context, s *services, name string) (admin.Expo
 	}()
 	for _, d := range n.exportDrives() {
 		dir := path.Join(d.path, exportDir)
-		if err := vfs.MkdirAllSync(n.cfg.FS, dir); err != nil {
+		if err := vfs.MkdirBelowSync(n.cfg.FS, d.path, dir); err != nil {
 			return admin.Export{}, fmt.Errorf("export the catalog: %w", err)
 		}
 		file := path.Join(dir, name+exportSuffix)

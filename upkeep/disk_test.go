@@ -26,7 +26,7 @@ func onDisk(t *testing.T, drives int) (*world, []*vfstest.Disk) {
 		Open: func(id hallig.DriveID, _ int) shard.Store {
 			fs := vfstest.NewDisk(vfstest.DiskConfig{})
 			systems = append(systems, fs)
-			if err := fs.MkdirAll("d"); err != nil {
+			if err := fs.Mkdir("d"); err != nil {
 				t.Fatal(err)
 			}
 			if err := sharddisk.Create(fs, "d", sharddisk.Identity{Mesh: hallig.NewID(), Node: hallig.NewID(), Drive: id}); err != nil {

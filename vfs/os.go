@@ -1,12 +1,14 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"sort"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -89,7 +91,15 @@ func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, ne
 
 func (osFS) Link(oldname, newname string) error { return os.Link(oldname, newname) }
 
-func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o700) }
+func (osFS) Mkdir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		if st, serr := os.Stat(dir); serr == nil && st.IsDir() {
+			return nil
+		}
+	}
+	return err
+}
 
 func (osFS) List(dir string) ([]string, error) {
 	d, err := os.Open(dir)
@@ -160,10 +170,36 @@ func MkdirAllSync(fsys FS, dir string) error {
 			return err
 		}
 	}
-	if err := fsys.MkdirAll(dir); err != nil {
+	if err := fsys.Mkdir(dir); err != nil {
 		return err
 	}
 	return fsys.SyncDir(parent)
+}
+
+// MkdirBelowSync is MkdirAllSync for a directory below root, which itself is
+// never made: where a drive is not mounted nothing may appear in its place. It
+// is fs.ErrNotExist if root is not there.
+func MkdirBelowSync(fsys FS, root, dir string) error {
+	root, dir = path.Clean(root), path.Clean(dir)
+	rest, ok := strings.CutPrefix(dir, strings.TrimSuffix(root, "/")+"/")
+	if !ok {
+		return fmt.Errorf("make %s: it is not below %s: %w", dir, root, fs.ErrInvalid)
+	}
+	at := root
+	for _, base := range strings.Split(rest, "/") {
+		parent := at
+		at = path.Join(at, base)
+		if _, err := fsys.Stat(at); err == nil {
+			continue
+		}
+		if err := fsys.Mkdir(at); err != nil {
+			return err
+		}
+		if err := fsys.SyncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // WriteFileSync replaces the file name by one with the given contents,

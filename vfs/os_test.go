@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hallig-cloud/hallig/vfs"
+	"github.com/hallig-cloud/hallig/vfs/vfstest"
 )
 
 func TestOS(t *testing.T) {
@@ -69,6 +70,36 @@ func TestOS(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
+}
+
+// Nothing is made in the place of a drive that is not there.
+func TestMkdirBelow(t *testing.T) {
+	root := filepath.ToSlash(t.TempDir()) + "/drive"
+	for name, fsys := range map[string]vfs.FS{"os": vfs.OS(), "disk": vfstest.NewDisk(vfstest.DiskConfig{})} {
+		if err := vfs.MkdirBelowSync(fsys, root, root+"/a/b"); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("%s: below a directory that is not there: %v", name, err)
+		}
+		if _, err := fsys.Stat(root); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("%s: it was made: %v", name, err)
+		}
+		if err := vfs.MkdirBelowSync(fsys, root, root+"other/a"); !errors.Is(err, fs.ErrInvalid) {
+			t.Fatalf("%s: beside it: %v", name, err)
+		}
+		if err := vfs.MkdirAllSync(fsys, root); err != nil {
+			t.Fatal(name, err)
+		}
+		for range 2 {
+			if err := vfs.MkdirBelowSync(fsys, root, root+"/a/b"); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		if st, err := fsys.Stat(root + "/a/b"); err != nil || !st.IsDir() {
+			t.Fatal(name, err)
+		}
+		if f, err := fsys.Create(root + "/f"); err != nil || f.Close() != nil || fsys.Mkdir(root+"/f") == nil {
+			t.Fatalf("%s: a file is taken for a directory (%v)", name, err)
+		}
+	}
 }
 
 // What has no name any more is not durable, whatever fsync says.

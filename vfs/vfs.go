@@ -44,8 +44,9 @@ type FS interface {
 	Rename(oldname, newname string) error
 	// Link makes newname a hard link to oldname.
 	Link(oldname, newname string) error
-	// MkdirAll makes a directory and its parents, mode 0700.
-	MkdirAll(dir string) error
+	// Mkdir makes a directory, mode 0700, in one that exists; durable after SyncDir
+	// of that one. It is a success if it is there already.
+	Mkdir(dir string) error
 	// List returns the names in a directory, sorted.
 	List(dir string) ([]string, error)
 	// Stat describes a file.

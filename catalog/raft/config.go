@@ -29,7 +29,8 @@ type Sealer = machine.Sealer
 type Config struct {
 	Mesh hallig.MeshID // whose catalog this is; a directory of another is ErrForeign
 	Node hallig.NodeID // this voter's identity; never changes
-	// Dirs are the mirrors' directories, made if need be: one on each drive.
+	// Dirs are the mirrors' directories, made if need be, one on each drive. The
+	// directory that one is in, which is the drive, is never made.
 	Dirs []string
 	FS   vfs.FS // nil: vfs.OS
 	// Partitions is the number of data partitions, besides partition 0 of the

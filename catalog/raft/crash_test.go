@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -28,7 +29,11 @@ func diskConfig(t testing.TB, fs vfs.FS, n int) Config {
 	c := config(t, 0)
 	c.FS, c.Reserve, c.Probe = fs, -1, time.Hour
 	for i := range n {
-		c.Dirs = append(c.Dirs, fmt.Sprintf("/drive%d/catalog", i))
+		drive := fmt.Sprintf("/drive%d", i)
+		if err := vfs.MkdirAllSync(fs, drive); err != nil {
+			t.Fatal(err)
+		}
+		c.Dirs = append(c.Dirs, drive+"/catalog")
 	}
 	return c
 }
@@ -294,6 +299,11 @@ func (s *story) observe(i *image) (got map[string]string, set bool, err error) {
 func (s *story) look(d *vfstest.Disk, then func(*Catalog, map[string]string, bool) error) (got map[string]string, set bool, err error) {
 	ctx := context.Background()
 	cfg := s.cfg
+	for _, dir := range cfg.Dirs { // the drives are there, whatever was cut
+		if err := vfs.MkdirAllSync(d, path.Dir(dir)); err != nil {
+			return nil, false, err
+		}
+	}
 	cfg.FS, cfg.Log, cfg.noSync, cfg.noSettle = d, slog.New(slog.DiscardHandler), false, false
 	n, err := Open(ctx, cfg)
 	if err != nil {

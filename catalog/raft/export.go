@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"path"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -301,7 +302,7 @@ func Restore(ctx context.Context, c Config, r io.Reader) error {
 		return err
 	}
 	for _, dir := range c.Dirs {
-		if err := vfs.MkdirAllSync(c.FS, dir); err != nil {
+		if err := vfs.MkdirBelowSync(c.FS, path.Dir(dir), dir); err != nil {
 			return fmt.Errorf("restore the catalog into %s: %w", dir, err)
 		}
 		if _, err := readRecord(&c, dir); !missing(err) {

@@ -121,7 +121,7 @@ func newMirror(c *Config, cache *pebble.Cache, dir string, id hallig.ID) (*mirro
 	})
 	for i, db := range []**pebble.DB{&m.log, &m.state, &m.opened} {
 		p := m.path(dbNames[i])
-		err := vfs.MkdirAllSync(c.FS, p)
+		err := vfs.MkdirBelowSync(c.FS, path.Dir(dir), p)
 		if err == nil {
 			err = m.open(p, db, i == 0)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -93,7 +94,7 @@ func find(c *Config) (*discovery, error) {
 	d := &discovery{epoch: c.KnownEpoch, lost: map[string]error{}}
 	records := map[string]record{}
 	for _, dir := range c.Dirs {
-		err := vfs.MkdirAllSync(c.FS, dir)
+		err := vfs.MkdirBelowSync(c.FS, path.Dir(dir), dir)
 		var r record
 		if err == nil {
 			r, err = readRecord(c, dir)

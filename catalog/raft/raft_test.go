@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,7 +36,11 @@ func config(t testing.TB, n int) Config {
 	c.Sealer = keyring(t, c.Mesh)
 	root := t.TempDir()
 	for i := range n {
-		c.Dirs = append(c.Dirs, filepath.Join(root, fmt.Sprint("drive", i), "catalog"))
+		drive := filepath.Join(root, fmt.Sprint("drive", i))
+		if err := os.Mkdir(drive, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		c.Dirs = append(c.Dirs, filepath.Join(drive, "catalog"))
 	}
 	return c
 }

@@ -178,7 +178,7 @@ func (n *Catalog) AddMirror(ctx context.Context, dir string) (err error) {
 	}
 	defer step("")
 	step("copying")
-	if err := vfs.MkdirAllSync(n.cfg.FS, dir); err != nil {
+	if err := vfs.MkdirBelowSync(n.cfg.FS, path.Dir(dir), dir); err != nil {
 		return fmt.Errorf("catalog mirror %s: %w", dir, err)
 	}
 	if _, err := readRecord(&n.cfg, dir); err == nil {
@@ -230,7 +230,7 @@ func (n *Catalog) copyFrom(ctx context.Context, src *mirror, dir string, id hall
 	for i, db := range []*pebble.DB{src.state, src.opened} {
 		name := dbNames[i+1]
 		tmp := path.Join(src.dir, id.String(), name)
-		if err := vfs.MkdirAllSync(n.cfg.FS, path.Dir(tmp)); err != nil {
+		if err := vfs.MkdirBelowSync(n.cfg.FS, path.Dir(src.dir), path.Dir(tmp)); err != nil {
 			return err
 		}
 		if err := src.do(func() error { return db.Checkpoint(tmp, pebble.WithFlushedWAL()) }); err != nil {
@@ -240,7 +240,7 @@ func (n *Catalog) copyFrom(ctx context.Context, src *mirror, dir string, id hall
 		if to == tmp {
 			continue
 		}
-		err := copyDir(ctx, n.cfg.FS, tmp, to)
+		err := copyDir(ctx, n.cfg.FS, tmp, path.Dir(dir), to)
 		if rerr := removeAll(n.cfg.FS, tmp); err == nil {
 			err = rerr
 		}
@@ -254,9 +254,9 @@ func (n *Catalog) copyFrom(ctx context.Context, src *mirror, dir string, id hall
 	return nil
 }
 
-// copyDir copies the files of a directory, durably.
-func copyDir(ctx context.Context, f vfs.FS, from, to string) error {
-	if err := vfs.MkdirAllSync(f, to); err != nil {
+// copyDir copies the files of a directory, durably, to one below root.
+func copyDir(ctx context.Context, f vfs.FS, from, root, to string) error {
+	if err := vfs.MkdirBelowSync(f, root, to); err != nil {
 		return err
 	}
 	names, err := f.List(from)

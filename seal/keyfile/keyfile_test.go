@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,7 +67,7 @@ func equal(t testing.TB, a, b *seal.Secrets) {
 }
 
 func TestMirrors(t *testing.T) {
-	d := vfstest.NewDisk(vfstest.DiskConfig{})
+	d := withDrives(t, vfstest.DiskConfig{})
 	if _, _, err := Load(d, paths...); !errors.Is(err, hallig.ErrNotFound) {
 		t.Fatalf("no file: %v", err)
 	}
@@ -121,7 +123,7 @@ func TestMirrors(t *testing.T) {
 
 func TestProtect(t *testing.T) {
 	f, s := fresh(t)
-	d := vfstest.NewDisk(vfstest.DiskConfig{})
+	d := withDrives(t, vfstest.DiskConfig{})
 	if err := f.Protect(nil, []byte("first passphrase"), cheap); err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +213,7 @@ func TestNoSecretInClear(t *testing.T) {
 // read the old or the new file, and after it returned the new one.
 func TestCrash(t *testing.T) {
 	for _, nosync := range []bool{false, true} {
-		d := vfstest.NewDisk(vfstest.DiskConfig{Record: true, NoSync: nosync})
+		d := withDrives(t, vfstest.DiskConfig{Record: true, NoSync: nosync})
 		f, _ := fresh(t)
 		save(t, d, f, paths[:2]...)
 		first := d.Ops()
@@ -238,12 +240,18 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestMode: the file and its directory are the owner's alone, and a file that
-// is not is pointed out.
+// TestMode: the file is the owner's alone, and one that is not is pointed out.
+// Its directory, a drive's, is never made.
 func TestMode(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.ToSlash(filepath.Join(dir, "sub", Name))
 	f, _ := fresh(t)
+	if n, err := f.Save(vfs.OS(), 1, name); n != 0 || !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("saved where there is no drive: %d, %v", n, err)
+	}
+	if err := os.Mkdir(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	save(t, vfs.OS(), f, name)
 	info, err := os.Stat(name)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -275,4 +283,16 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// withDrives is a disk with the directories of paths.
+func withDrives(t *testing.T, c vfstest.DiskConfig) *vfstest.Disk {
+	t.Helper()
+	d := vfstest.NewDisk(c)
+	for _, p := range paths {
+		if err := vfs.MkdirAllSync(d, path.Dir(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
 }

@@ -160,14 +160,6 @@ func (f *File) Write(fsys vfs.FS, paths ...string) (int, error) {
 
 func write(fsys vfs.FS, name string, b []byte) error {
 	dir, temporary := path.Dir(name), name+".new"
-	if _, err := fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := fsys.MkdirAll(dir); err != nil {
-			return err
-		}
-		if err := fsys.SyncDir(path.Dir(dir)); err != nil {
-			return err
-		}
-	}
 	f, err := fsys.Create(temporary)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func Create(fsys vfs.FS, dir string, id Identity) error {
 	if names, err := fsys.List(segments); err == nil && len(names) > 0 {
 		return fmt.Errorf("create drive %s: it holds shards but no %s: put that file back, or empty the directory: %w", dir, IdentityFile, hallig.ErrNotEmpty)
 	}
-	if err := fsys.MkdirAll(segments); err != nil {
+	if err := fsys.Mkdir(segments); err != nil {
 		return fmt.Errorf("create drive %s: %w", dir, err)
 	}
 	if err := fsys.SyncDir(dir); err != nil {

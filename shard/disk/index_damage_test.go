@@ -23,7 +23,7 @@ const damagedShards = 800 // more than one block of the index holds
 func withIndexTables(t *testing.T) (*vfstest.Disk, Config) {
 	t.Helper()
 	disk := vfstest.NewDisk(vfstest.DiskConfig{})
-	if err := disk.MkdirAll("d"); err != nil {
+	if err := disk.Mkdir("d"); err != nil {
 		t.Fatal(err)
 	}
 	cfg := create(t, Config{FS: disk, Dir: "d", MinFree: -1})

@@ -27,7 +27,7 @@ func (g tablesGone) Open(name string) (vfs.File, error) {
 // drive's directory does: who reads gets an error, and the process lives.
 func TestIndexTableMissing(t *testing.T) {
 	d := vfstest.NewDisk(vfstest.DiskConfig{})
-	if err := d.MkdirAll("index"); err != nil {
+	if err := d.Mkdir("index"); err != nil {
 		t.Fatal(err)
 	}
 	var fsys vfs.FS = d

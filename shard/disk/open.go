@@ -117,7 +117,7 @@ func (d *Drive) clearIndex() error {
 // cannot be opened though its files can be read is ErrCorrupt.
 func (d *Drive) openIndex() (err error) {
 	dir := path.Join(d.cfg.Dir, indexDir)
-	if err := vfs.MkdirAllSync(d.fs, dir); err != nil {
+	if err := vfs.MkdirBelowSync(d.fs, d.cfg.Dir, dir); err != nil {
 		return err
 	}
 	if d.index, err = d.cfg.openIndex(d.fs, dir); err != nil {

@@ -188,10 +188,10 @@ func (g *Guard) Link(oldname, newname string) error {
 	return nil
 }
 
-// MkdirAll implements vfs.FS.
-func (g *Guard) MkdirAll(dir string) error {
+// Mkdir implements vfs.FS.
+func (g *Guard) Mkdir(dir string) error {
 	dir = path.Clean(dir)
-	if done, err := g.change(func() error { return g.under.MkdirAll(dir) }); done {
+	if done, err := g.change(func() error { return g.under.Mkdir(dir) }); done {
 		return err
 	}
 	g.mu.Lock()

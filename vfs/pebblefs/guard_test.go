@@ -57,7 +57,7 @@ func TestGuardFaults(t *testing.T) {
 				faults := vfstest.NewFaults(disk)
 				broke := 0
 				guard := pebblefs.NewGuard(faults, func(error) { broke++ })
-				_ = disk.MkdirAll("db")
+				_ = disk.Mkdir("db")
 				db, err := pebble.Open("db", guardedOptions(guard))
 				if err != nil {
 					t.Fatal(err)

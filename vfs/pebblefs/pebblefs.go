@@ -110,7 +110,8 @@ func (a adapter) ReuseForWrite(oldname, newname string, c pebblevfs.DiskWriteCat
 	return a.Create(newname, c)
 }
 
-func (a adapter) MkdirAll(dir string, _ os.FileMode) error { return a.fs.MkdirAll(dir) }
+// MkdirAll makes one directory: its parents are there, or are not to be made.
+func (a adapter) MkdirAll(dir string, _ os.FileMode) error { return a.fs.Mkdir(dir) }
 
 func (a adapter) Lock(name string) (io.Closer, error) { return a.fs.Lock(name) }
 

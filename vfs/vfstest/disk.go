@@ -290,29 +290,25 @@ func (d *Disk) Link(oldname, newname string) error {
 	return nil
 }
 
-// MkdirAll implements vfs.FS.
-func (d *Disk) MkdirAll(dir string) error {
+// Mkdir implements vfs.FS.
+func (d *Disk) Mkdir(dir string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.off {
 		return pathErr("mkdir", dir, syscall.EIO)
 	}
-	at := d.st.root
-	for _, base := range strings.Split(path.Clean("/" + dir)[1:], "/") {
-		if base == "" {
-			continue
-		}
-		next := at.entries[base]
-		if next == nil {
-			d.st.next++
-			d.do(op{kind: opMkdir, ino: at.id, name: base, arg: d.st.next})
-			next = at.entries[base]
-		}
-		if !next.dir {
-			return pathErr("mkdir", dir, syscall.ENOTDIR)
-		}
-		at = next
+	at, base, err := d.parent("mkdir", dir)
+	if err != nil {
+		return err
 	}
+	if next := at.entries[base]; next != nil {
+		if !next.dir {
+			return pathErr("mkdir", dir, syscall.EEXIST)
+		}
+		return nil
+	}
+	d.st.next++
+	d.do(op{kind: opMkdir, ino: at.id, name: base, arg: d.st.next})
 	return nil
 }
 

@@ -200,12 +200,12 @@ func (f *Faults) Link(oldname, newname string) error {
 	return f.under.Link(oldname, newname)
 }
 
-// MkdirAll implements vfs.FS.
-func (f *Faults) MkdirAll(dir string) error {
+// Mkdir implements vfs.FS.
+func (f *Faults) Mkdir(dir string) error {
 	if err := f.fails(OpMkdir, "mkdir", dir); err != nil {
 		return err
 	}
-	return f.under.MkdirAll(dir)
+	return f.under.Mkdir(dir)
 }
 
 // List implements vfs.FS.

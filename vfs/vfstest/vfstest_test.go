@@ -156,7 +156,7 @@ func TestFaults(t *testing.T) {
 // pebbleScript writes to a database and returns what was acknowledged when.
 func pebbleScript(t *testing.T, d *vfstest.Disk, puts int) []int {
 	t.Helper()
-	if err := d.MkdirAll("db"); err != nil {
+	if err := d.Mkdir("db"); err != nil {
 		t.Fatal(err)
 	}
 	_ = d.SyncDir("/")
