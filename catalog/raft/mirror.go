@@ -103,7 +103,14 @@ type mirror struct {
 	shut   bool
 	once   sync.Once
 	failed chan struct{} // closed by fail
-	cause  error         // set before failed is closed
+
+	// Calls run in goroutines of their own and may outlast a caller who gave
+	// up when the mirror failed. The databases are not closed under them: their
+	// memory would be gone, and with it the process.
+	inMu    sync.Mutex
+	closing bool // nothing enters any more
+	in      sync.WaitGroup
+	cause   error // set before failed is closed
 }
 
 // dbNames are the databases' directories under the mirror's own.
@@ -160,7 +167,7 @@ func (m *mirror) open(p string, db **pebble.DB, isLog bool) error {
 		o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	}
 	errs := make(chan error, 1)
-	m.guard(func() error {
+	m.run(func() error {
 		var err error
 		*db, err = pebble.Open(p, o)
 		return err
@@ -171,6 +178,21 @@ func (m *mirror) open(p string, db **pebble.DB, isLog bool) error {
 	case <-m.failed:
 		return m.cause
 	}
+}
+
+// run guards fn, and holds the databases open until it ends.
+func (m *mirror) run(fn func() error, errs chan<- error) {
+	m.inMu.Lock()
+	defer m.inMu.Unlock()
+	if m.closing {
+		errs <- closed()
+		return
+	}
+	m.in.Add(1)
+	m.guard(func() error {
+		defer m.in.Done()
+		return fn()
+	}, errs)
 }
 
 // guard runs fn in a goroutine of its own and sends its error. Pebble answers a
@@ -214,14 +236,14 @@ func (m *mirror) do(fn func() error) error {
 		return m.cause
 	}
 	errs := make(chan error, 1)
-	m.guard(fn, errs)
+	m.run(fn, errs)
 	select {
 	case err := <-errs:
-		if err != nil {
+		if err != nil && !errors.Is(err, errClosed) {
 			m.fail(err)
 			return m.cause
 		}
-		return nil
+		return err
 	case <-m.failed:
 		return m.cause
 	}
@@ -256,10 +278,14 @@ func (m *mirror) sync(db *pebble.DB) error {
 	return m.do(func() error { return db.LogData([]byte{0}, pebble.Sync) })
 }
 
-// close closes the databases. Those of a failed mirror are closed in the
-// background, since that may never end.
+// close closes the databases once nothing uses them. Those of a failed mirror
+// are closed in the background, since that may never end.
 func (m *mirror) close() {
+	m.inMu.Lock()
+	m.closing = true
+	m.inMu.Unlock()
 	closeAll := func() error {
+		m.in.Wait()
 		m.use.Lock()
 		defer m.use.Unlock()
 		m.shut = true
@@ -271,11 +297,20 @@ func (m *mirror) close() {
 		}
 		return errors.Join(errs...)
 	}
-	if !m.ok() {
-		m.guard(closeAll, make(chan error, 1))
+	errs := make(chan error, 1)
+	well := m.ok()
+	m.guard(closeAll, errs)
+	if !well {
 		return
 	}
-	if err := m.do(closeAll); err != nil {
+	var err error
+	select {
+	case err = <-errs:
+	case <-m.failed:
+		err = m.cause
+	}
+	if err != nil {
+		m.fail(err)
 		m.cfg.Log.Warn("catalog mirror did not close", "dir", m.dir, "err", err)
 	}
 }

@@ -59,6 +59,9 @@ func (s *mirrors) eachLocked(fn func(*mirror) error) error {
 	members := s.list()
 	if len(members) == 1 {
 		if err := fn(members[0]); err != nil {
+			if errors.Is(err, errClosed) {
+				return err
+			}
 			return errors.Join(err, s.drop())
 		}
 		return nil
@@ -79,6 +82,9 @@ func (s *mirrors) eachLocked(fn func(*mirror) error) error {
 		if err == nil {
 			done++
 			continue
+		}
+		if errors.Is(err, errClosed) { // the catalog is, its mirrors are well
+			return err
 		}
 		members[i].fail(err)
 	}
