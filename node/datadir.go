@@ -126,9 +126,27 @@ func foreignFile(names []string, dir string, ownDrives []string) string {
 
 func (d *dataDir) file(name string) string { return path.Join(d.path, name) }
 
+// lockWithin is how long a lock is tried for: the kernel takes a moment to give
+// back what a killed process held, and its successor is often there at once.
+const lockWithin = 2 * time.Second
+
+// whileLocked calls try again, for lockWithin, as long as another process holds
+// the lock that it needs.
+func whileLocked(try func() error) error {
+	for deadline := time.Now().Add(lockWithin); ; time.Sleep(20 * time.Millisecond) {
+		if err := try(); !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 func (d *dataDir) takeLock() error {
 	name := d.file(lockFile)
-	lock, err := d.fs.Lock(name)
+	var lock io.Closer
+	err := whileLocked(func() (err error) {
+		lock, err = d.fs.Lock(name)
+		return err
+	})
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		who := "another process"
 		if b, err := vfs.ReadFile(d.fs, name, 64); err == nil && len(b) > 0 {

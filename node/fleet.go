@@ -196,8 +196,12 @@ func (f *fleet) missing(id hallig.DriveID, path string, err error) {
 // open opens a drive whose identity is right. Only a lock held by another
 // process is fatal; a drive that fails is a state.
 func (f *fleet) open(ctx context.Context, id hallig.DriveID, path string) error {
-	store, err := disk.Open(ctx, disk.Config{
-		Dir: path, Identity: disk.Identity{Mesh: f.mesh, Node: f.node, Drive: id}, FS: f.fs, Log: f.log,
+	var store *disk.Drive
+	err := whileLocked(func() (err error) {
+		store, err = disk.Open(ctx, disk.Config{
+			Dir: path, Identity: disk.Identity{Mesh: f.mesh, Node: f.node, Drive: id}, FS: f.fs, Log: f.log,
+		})
+		return err
 	})
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return startf(err, "another process uses the drive %s: stop it first", path)
