@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/hallig-cloud/hallig/shard"
 	"github.com/hallig-cloud/hallig/shard/shardtest"
 )
 
@@ -29,7 +30,33 @@ func benchPut(b *testing.B, size, parallel int) {
 
 func BenchmarkPut4KiBAlone(b *testing.B) { benchSerial(b, 4<<10) }
 func BenchmarkPut4KiB32(b *testing.B)    { benchPut(b, 4<<10, 16) } // two processors: 32 writers
+func BenchmarkPut4KiB8(b *testing.B)     { benchPut(b, 4<<10, 4) }
 func BenchmarkPut1MiB4(b *testing.B)     { benchPut(b, 1<<20, 2) }
+
+// BenchmarkDelete32 deletes shards one by one, with 32 callers; BenchmarkDeleteMany
+// 1,000 in a call, as the sweep does.
+func BenchmarkDelete32(b *testing.B)   { benchDelete(b, 1, 16) }
+func BenchmarkDeleteMany(b *testing.B) { benchDelete(b, 1000, 1) }
+
+func benchDelete(b *testing.B, batch, parallel int) {
+	d := open(b, create(b, Config{}))
+	var n atomic.Int64
+	b.SetParallelism(parallel)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		ids := make([]shard.ID, batch)
+		for pb.Next() {
+			for i := range ids {
+				ids[i] = shardtest.Header(1, int(n.Add(1)), nil).ID
+			}
+			if err := d.Delete(b.Context(), ids...); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
 
 func benchSerial(b *testing.B, size int) {
 	d := open(b, create(b, Config{}))
@@ -128,5 +155,38 @@ func BenchmarkOpen100k(b *testing.B) {
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+// BenchmarkStatAbsent asks a drive of 100,000 shards for one that it has not,
+// as the sweep does of the drives where a shard does not belong.
+func BenchmarkStatAbsent(b *testing.B) {
+	d := open(b, create(b, Config{}))
+	t := d.begin()
+	id := func(n int) shard.ID {
+		id := shardtest.Header(1, n, nil).ID
+		id.Data[8], id.Data[9], id.Data[10] = byte(n>>16), byte(n>>8), byte(n)
+		id.Data[0] = byte(n * 7919 >> 3)
+		id.Data[1] = byte(n * 104729 >> 5)
+		return id
+	}
+	for n := range 100_000 {
+		if _, err := t.get(id(2 * n)); err != nil {
+			b.Fatal(err)
+		}
+		t.set(id(2*n), entry{state: entryLive, segment: 1 << 40, off: uint32(n)})
+	}
+	if err := t.commit(true); err != nil {
+		b.Fatal(err)
+	}
+	if err := d.index.(pebbleKV).db.Compact(b.Context(), []byte{0}, []byte{255}, false); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := range b.N {
+		if _, err := d.Stat(b.Context(), id(2*(n%100_000)+1)); err == nil {
+			b.Fatal("there")
+		}
 	}
 }

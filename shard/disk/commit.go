@@ -304,7 +304,7 @@ func (g *group) planDelete(r *request) error {
 	if r.end != nil {
 		g.appendEnd(*r.end)
 	}
-	var body []byte
+	body := make([]byte, 0, len(r.deletions)*deletionSize)
 	for _, del := range r.deletions {
 		e, err := g.txn.get(del.id)
 		if err != nil {

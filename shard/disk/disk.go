@@ -257,7 +257,7 @@ func (d *Drive) Delete(ctx context.Context, ids ...shard.ID) error {
 	defer d.leave()
 	for len(ids) > 0 {
 		n := min(len(ids), maxDeletions)
-		r := &request{kind: requestDelete}
+		r := &request{kind: requestDelete, deletions: make([]deletion, 0, n)}
 		now := d.cfg.now().Unix()
 		for _, id := range ids[:n] {
 			r.deletions = append(r.deletions, deletion{id: id, when: now})

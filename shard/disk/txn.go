@@ -43,8 +43,9 @@ var txns = sync.Pool{New: func() any {
 	return &txn{entries: map[shard.ID]int{}, rows: map[uint64]*rowDelta{}}
 }}
 
-// maxPooledTxn is how many changes a txn may hold to be used again.
-const maxPooledTxn = 2048
+// maxPooledTxn is how many changes a txn may have room for to be used again: a
+// large map is dear to clear.
+const maxPooledTxn = 256
 
 // done gives a txn back. It must not be used any more.
 func (t *txn) done() {
