@@ -15,13 +15,14 @@ import (
 // group is one write: records in order, and the change of the index that
 // makes them known.
 type group struct {
-	d    *Drive
-	txn  *txn
-	seg  *segment
-	buf  []byte // small records, one behind the other
-	runs []run
-	off  int64 // where the next record goes
-	room int64 // bytes of shards that may be stored
+	d      *Drive
+	txn    *txn
+	seg    *segment
+	buf    []byte // small records, one behind the other
+	runs   []run
+	off    int64 // where the next record goes
+	direct int64 // written past the page cache from here on; 0: not
+	room   int64 // bytes of shards that may be stored
 }
 
 // run is a stretch of bytes to write: of group.buf, or a large body.
@@ -68,6 +69,7 @@ func (d *Drive) commitGroup(reqs []*request) error {
 	if err := g.ready(reqs); err != nil {
 		return err
 	}
+	g.startDirect(reqs)
 	g.planEnds()
 	sync := false
 	for _, r := range reqs {
@@ -343,6 +345,14 @@ func (g *group) append(head, body []byte) uint32 {
 	return uint32(off)
 }
 
+// bytes returns what a run writes.
+func (g *group) bytes(r run) []byte {
+	if r.body != nil {
+		return r.body
+	}
+	return g.buf[r.from:r.to]
+}
+
 // add copies bytes to the end of the group.
 func (g *group) add(b []byte) {
 	n := len(g.runs)
@@ -367,13 +377,18 @@ var zeros [groupAlign]byte
 // that no later write touches a sector of this one.
 func (g *group) write() error {
 	g.pad(groupAlign)
+	if g.direct > 0 {
+		g.fill(vfs.DirectAlign)
+	}
 	f := g.d.writer
-	for _, r := range g.runs {
-		b := r.body
-		if b == nil {
-			b = g.buf[r.from:r.to]
+	for i, r := range g.runs {
+		if r.off == g.direct {
+			if err := g.writeDirect(g.runs[i:]); err != nil {
+				return err
+			}
+			break
 		}
-		if _, err := f.WriteAt(b, r.off); err != nil {
+		if _, err := f.WriteAt(g.bytes(r), r.off); err != nil {
 			return err
 		}
 	}
@@ -473,6 +488,7 @@ func (d *Drive) abandon() {
 // retire stops writing to the active segment. d.mu is held.
 func (d *Drive) retire() {
 	d.files.release(d.active.id.num)
+	d.direct.close()
 	d.active, d.writer, d.writerInfo = nil, nil, nil
 }
 

@@ -56,8 +56,9 @@ type Config struct {
 
 	Rebuild bool // Open throws the index away and makes it anew from the segments
 
-	now       func() time.Time                        // for tests
-	openIndex func(fs vfs.FS, dir string) (kv, error) // for tests
+	now        func() time.Time                        // for tests
+	openIndex  func(fs vfs.FS, dir string) (kv, error) // for tests
+	directBody int                                     // the constant of that name; for tests
 
 	// Negative controls: each switches a protection off.
 	ackEarly      bool // acknowledge without fdatasync
@@ -114,6 +115,9 @@ func (c Config) withDefaults() Config {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	if c.directBody == 0 {
+		c.directBody = directBody
+	}
 	if c.openIndex == nil {
 		cache, log := c.IndexCache, c.Log
 		c.openIndex = func(fs vfs.FS, dir string) (kv, error) { return openPebble(fs, dir, cache, log) }
@@ -149,6 +153,7 @@ type Drive struct {
 	// The leader's own.
 	writer     vfs.File    // of the active segment
 	writerInfo fs.FileInfo // of writer, to tell whether it is still in place
+	direct     direct
 	writerPath string
 	seenRoom   int64 // bytes of shards that may be stored, as of seenAt
 	seenAt     time.Time
@@ -368,6 +373,7 @@ func (d *Drive) Close() error {
 	if d.active != nil && d.health.writable() == nil {
 		err = d.seal()
 	}
+	d.direct.close()
 	d.files.closeAll()
 	if d.index != nil {
 		err = errors.Join(err, d.index.close())

@@ -197,7 +197,7 @@ func TestPowerCut(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			l := newLoopFS(t, kind)
 			r := rand.New(rand.NewPCG(1, 2))
-			cfg := create(t, Config{Dir: filepath.Join(l.dir, "drive"), SegmentSize: 4 << 20, MinFree: -1, KeepDeletes: -1})
+			cfg := create(t, Config{Dir: filepath.Join(l.dir, "drive"), SegmentSize: 4 << 20, MinFree: -1, KeepDeletes: -1, directBody: 10_000})
 			next, acked := 0, 0
 			var all []int
 			for i := range cuts {
