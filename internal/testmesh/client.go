@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -105,12 +104,16 @@ func outcome(err error) history.Outcome {
 	if err == nil {
 		return history.OK
 	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" { // nothing was sent
+		return history.Failed
+	}
 	var answer *smithyhttp.ResponseError
 	if errors.As(err, &answer) && answer.Response != nil {
-		var bucket *types.NoSuchBucket
+		var upload *types.NoSuchUpload
 		switch status := answer.HTTPStatusCode(); {
-		case status == http.StatusNotFound && !errors.As(err, &bucket) && !strings.Contains(err.Error(), "NoSuchUpload"):
-			return history.NotFound
+		case status == http.StatusNotFound && !errors.As(err, &upload) && !strings.Contains(err.Error(), "NoSuchUpload"):
+			return history.NotFound // of the bucket too: that it is lost must be found
 		case status == http.StatusPreconditionFailed:
 			return history.Refused
 		case status == http.StatusNotModified:
@@ -119,9 +122,6 @@ func outcome(err error) history.Outcome {
 			return history.Failed
 		}
 		return history.Unknown
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) { // nothing was sent
-		return history.Failed
 	}
 	return history.Unknown
 }
@@ -244,7 +244,13 @@ func (c *Client) Work(ctx context.Context, seed uint64, keys []string, most int)
 	seen := map[string]string{} // the last ETag of each key that this client saw
 	for ; ctx.Err() == nil; done++ {
 		key := keys[r.IntN(len(keys))]
-		c.one(context.WithoutCancel(ctx), r, key, keys, c.body(r, done, most), seen)
+		if c.one(context.WithoutCancel(ctx), r, key, keys, c.body(r, done, most), seen) {
+			continue
+		}
+		select { // whoever does not answer is not asked in a busy loop
+		case <-time.After(askEvery):
+		case <-ctx.Done():
+		}
 	}
 	return done
 }
@@ -259,8 +265,8 @@ func (c *Client) body(r *rand.Rand, n, most int) []byte {
 	return body
 }
 
-// one does one operation.
-func (c *Client) one(ctx context.Context, r *rand.Rand, key string, keys []string, body []byte, seen map[string]string) {
+// one does one operation and reports whether it was answered.
+func (c *Client) one(ctx context.Context, r *rand.Rand, key string, keys []string, body []byte, seen map[string]string) bool {
 	var w Condition
 	switch r.IntN(4) {
 	case 0:
@@ -284,9 +290,10 @@ func (c *Client) one(ctx context.Context, r *rand.Rand, key string, keys []strin
 	case n < 19:
 		got = c.Head(ctx, key)
 	default:
-		c.List(ctx, keys)
+		return c.List(ctx, keys)
 	}
 	if got.ETag != "" {
 		seen[key] = got.ETag
 	}
+	return got.Outcome != history.Failed && got.Outcome != history.Unknown && got.Outcome != ""
 }

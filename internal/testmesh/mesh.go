@@ -8,7 +8,7 @@
 //     its nodes
 //   - Client and history: S3 clients whose history is checked
 //
-// docs/decisions/0011-testmesh.md says why it is made this way.
+// docs/decisions/0012-testmesh.md says why it is made this way.
 package testmesh
 
 import (

@@ -155,6 +155,36 @@ func TestStoresOverTheWAN(t *testing.T) {
 	judge(t, m, h, report, kinds, events/len(kinds))
 }
 
+// Negative control: a store that forgets everything it acknowledged is found
+// out, on real processes over the real path.
+func TestAForgetfulStoreIsFoundOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED, NOT TESTED: real processes (-short)")
+	}
+	m := open(t, wan.Link{}, threeHosts()...)
+	s := newStore(t, m, "a1")
+	h := history.New()
+	c := client(t, m, 1, "b1", s, h)
+	must(t, s.Start(within(t, patience)))
+	must(t, c.MakeBucket(t.Context()))
+	for _, key := range []string{"x", "y"} {
+		c.Put(t.Context(), key, []byte(key), Condition{})
+		c.Get(t.Context(), key, Condition{})
+	}
+	must(t, history.Check(h.Records(), 0).Err())
+	must(t, s.Kill())
+	for _, dir := range []string{"data", "drive1", "drive2"} {
+		must(t, os.RemoveAll(filepath.Join(s.spec.Dir, dir)))
+	}
+	must(t, s.Start(within(t, patience)))
+	must(t, c.MakeBucket(t.Context()))
+	c.Get(t.Context(), "x", Condition{})
+	c.List(t.Context(), []string{"x", "y"})
+	if v := history.Check(h.Records(), 0); len(v.Violations) != 2 {
+		t.Errorf("two keys were lost, found %+v", v)
+	}
+}
+
 func startStores(t *testing.T, m *Mesh) (stores []*store, nodes []Node) {
 	for _, host := range m.Hosts() {
 		s := newStore(t, m, host.Name)
