@@ -180,7 +180,7 @@ func TestProcess(t *testing.T) {
 
 	for _, pause := range []func() error{ // with the freezer, if there is one, and without
 		func() error { return p.Pause(within(t, patience)) },
-		func() error { return p.cmd.Process.Signal(stopSignal) },
+		func() error { return p.pauseBySignal(within(t, patience)) },
 	} {
 		must(t, pause())
 		if err := say(within(t, 200*time.Millisecond), m, "a1", from); err == nil {

@@ -198,6 +198,10 @@ func (p *Process) Pause(ctx context.Context) error {
 		p.frozen = f
 		return nil
 	}
+	return p.pauseBySignal(ctx)
+}
+
+func (p *Process) pauseBySignal(ctx context.Context) error {
 	cmd, _ := p.now()
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("pause %s: %w", p.spec.Name, err)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,8 +18,6 @@ import (
 	"github.com/hallig-cloud/hallig/internal/testmesh/wan"
 	"github.com/hallig-cloud/hallig/test/harness"
 )
-
-const stopSignal = syscall.SIGSTOP
 
 func runTests(m *testing.M) int {
 	defer harness.Cleanup()
@@ -165,10 +162,13 @@ func TestAForgetfulStoreIsFoundOut(t *testing.T) {
 	s := newStore(t, m, "a1")
 	h := history.New()
 	c := client(t, m, 1, "b1", s, h)
+	c.c.Timeout = patience
 	must(t, s.Start(within(t, patience)))
 	must(t, c.MakeBucket(t.Context()))
 	for _, key := range []string{"x", "y"} {
-		c.Put(t.Context(), key, []byte(key), Condition{})
+		if r := c.Put(t.Context(), key, []byte(key), Condition{}); r.Outcome != history.OK {
+			t.Fatalf("put %s: %s", key, r.Outcome)
+		}
 		c.Get(t.Context(), key, Condition{})
 	}
 	must(t, history.Check(h.Records(), 0).Err())
@@ -178,8 +178,9 @@ func TestAForgetfulStoreIsFoundOut(t *testing.T) {
 	}
 	must(t, s.Start(within(t, patience)))
 	must(t, c.MakeBucket(t.Context()))
-	c.Get(t.Context(), "x", Condition{})
-	c.List(t.Context(), []string{"x", "y"})
+	if r := c.Get(t.Context(), "x", Condition{}); r.Outcome != history.NotFound || !c.List(t.Context(), []string{"x", "y"}) {
+		t.Fatalf("after the loss get x: %s", r.Outcome)
+	}
 	if v := history.Check(h.Records(), 0); len(v.Violations) != 2 {
 		t.Errorf("two keys were lost, found %+v", v)
 	}
@@ -224,6 +225,7 @@ func work(t *testing.T, m *Mesh, stores []*store, h *history.History, seed uint6
 func readAll(t *testing.T, m *Mesh, stores []*store, h *history.History, keys []string) {
 	for i, s := range stores {
 		c := client(t, m, 100+i, s.host, s, h)
+		c.c.Timeout = patience
 		for _, key := range keys {
 			if r := c.Get(t.Context(), key, Condition{}); r.Outcome != history.OK && r.Outcome != history.NotFound {
 				t.Errorf("at the end, %s of %s: %s", key, s.host, r.Outcome)
