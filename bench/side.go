@@ -153,19 +153,38 @@ func (s *side) supply(ctx context.Context, live *live, from, to int64) error {
 	})
 }
 
+// drainBound is how long an interrupted run waits for requests under way: what
+// is cut off may be carried out by the server yet, after the tidying up.
+const drainBound = 10 * time.Second
+
 // run lets workers call f until it returns false or ctx ends.
 func run(ctx context.Context, workers []*worker, f func(w *worker) bool) {
-	var wg sync.WaitGroup
+	var wg, watch sync.WaitGroup
+	done := make(chan struct{})
+	watch.Go(func() {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		select {
+		case <-done:
+		case <-time.After(drainBound):
+			for _, w := range workers {
+				w.client.conn.abort()
+			}
+		}
+	})
 	for _, w := range workers {
 		w.client.conn.renew()
 		wg.Go(func() {
-			stop := context.AfterFunc(ctx, w.client.conn.abort)
-			defer stop()
 			for ctx.Err() == nil && f(w) {
 			}
 		})
 	}
 	wg.Wait()
+	close(done)
+	watch.Wait()
 }
 
 // each calls f for every number below n, once, and returns the first error.
