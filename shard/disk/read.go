@@ -19,6 +19,10 @@ import (
 // checksums and body.
 const smallRead = 128 << 10
 
+// checkedBlocks is how many blocks of a long read are read at a time, and
+// checked while the processor's cache still holds them.
+const checkedBlocks = 4
+
 // Get implements shard.Store.
 func (d *Drive) Get(ctx context.Context, id shard.ID, off, n int64, dst []byte) (shard.Header, []byte, error) {
 	if off < 0 {
@@ -227,11 +231,16 @@ func (d *Drive) readRange(f vfs.File, id shard.ID, e entry, off, n int64, dst []
 	// Read whole blocks to where they are wanted; then close the gap in front.
 	out := slices.Grow(dst, int(to-from))
 	blocks := out[len(dst) : len(dst)+int(to-from)]
-	if err := readFull(f, blocks, int64(e.off)+int64(e.hlen)+from); err != nil {
-		return shard.Header{}, dst, err
-	}
-	if err := checkBlocks(r.sums, blocks, int(first)); err != nil {
-		return shard.Header{}, dst, err
+	at, next := int64(e.off)+int64(e.hlen)+from, int(first)
+	for rest := blocks; len(rest) > 0; next += checkedBlocks {
+		piece := rest[:min(len(rest), checkedBlocks*shard.BlockSize)]
+		if err := readFull(f, piece, at); err != nil {
+			return shard.Header{}, dst, err
+		}
+		if err := checkBlocks(r.sums, piece, next); err != nil {
+			return shard.Header{}, dst, err
+		}
+		at, rest = at+int64(len(piece)), rest[len(piece):]
 	}
 	if off > from {
 		copy(blocks, blocks[off-from:end-from])
