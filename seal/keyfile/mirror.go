@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 
 	"github.com/hallig-cloud/hallig"
 	"github.com/hallig-cloud/hallig/vfs"
@@ -149,34 +148,11 @@ func (f *File) Write(fsys vfs.FS, paths ...string) (int, error) {
 	n := 0
 	var errs []error
 	for _, p := range paths {
-		if err := write(fsys, p, b); err != nil {
+		if err := vfs.WriteFileSync(fsys, p, b); err != nil {
 			errs = append(errs, fmt.Errorf("write the key file %s: %w", p, err))
 			continue
 		}
 		n++
 	}
 	return n, errors.Join(errs...)
-}
-
-func write(fsys vfs.FS, name string, b []byte) error {
-	dir, temporary := path.Dir(name), name+".new"
-	f, err := fsys.Create(temporary)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = fsys.Rename(temporary, name)
-	}
-	if err != nil {
-		fsys.Remove(temporary) //nolint:errcheck // the first error counts
-		return err
-	}
-	return fsys.SyncDir(dir)
 }
