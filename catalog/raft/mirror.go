@@ -166,39 +166,43 @@ func (m *mirror) open(p string, db **pebble.DB, isLog bool) error {
 		o.L0CompactionThreshold = 12
 		o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	}
-	errs := make(chan error, 1)
-	m.run(func() error {
+	return m.call(func() error {
 		var err error
 		*db, err = pebble.Open(p, o)
 		return err
-	}, errs)
+	})
+}
+
+// call guards fn, holds the databases open until it ends, and returns its error;
+// or, earlier, why the mirror failed.
+func (m *mirror) call(fn func() error) error {
+	m.inMu.Lock()
+	if m.closing {
+		m.inMu.Unlock()
+		return closed()
+	}
+	m.in.Add(1)
+	m.inMu.Unlock()
+	return m.await(m.guard(func() error {
+		defer m.in.Done()
+		return fn()
+	}))
+}
+
+func (m *mirror) await(ended <-chan error) error {
 	select {
-	case err := <-errs:
+	case err := <-ended:
 		return err
 	case <-m.failed:
 		return m.cause
 	}
 }
 
-// run guards fn, and holds the databases open until it ends.
-func (m *mirror) run(fn func() error, errs chan<- error) {
-	m.inMu.Lock()
-	defer m.inMu.Unlock()
-	if m.closing {
-		errs <- closed()
-		return
-	}
-	m.in.Add(1)
-	m.guard(func() error {
-		defer m.in.Done()
-		return fn()
-	}, errs)
-}
-
 // guard runs fn in a goroutine of its own and sends its error. Pebble answers a
 // failed log write with Fatalf, which holds that goroutine and fails the mirror
 // instead of ending the process; nothing is then sent.
-func (m *mirror) guard(fn func() error, errs chan<- error) {
+func (m *mirror) guard(fn func() error) <-chan error {
+	errs := make(chan error, 1)
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
@@ -211,6 +215,7 @@ func (m *mirror) guard(fn func() error, errs chan<- error) {
 		}
 		errs <- err
 	}()
+	return errs
 }
 
 // fail marks the mirror as failed, for good.
@@ -235,18 +240,12 @@ func (m *mirror) do(fn func() error) error {
 	if !m.ok() {
 		return m.cause
 	}
-	errs := make(chan error, 1)
-	m.run(fn, errs)
-	select {
-	case err := <-errs:
-		if err != nil && !errors.Is(err, errClosed) {
-			m.fail(err)
-			return m.cause
-		}
-		return err
-	case <-m.failed:
+	err := m.call(fn)
+	if err != nil && !errors.Is(err, errClosed) {
+		m.fail(err)
 		return m.cause
 	}
+	return err
 }
 
 // write applies an encoded batch to one of the mirror's databases. The batch is
@@ -297,19 +296,12 @@ func (m *mirror) close() {
 		}
 		return errors.Join(errs...)
 	}
-	errs := make(chan error, 1)
 	well := m.ok()
-	m.guard(closeAll, errs)
+	ended := m.guard(closeAll)
 	if !well {
 		return
 	}
-	var err error
-	select {
-	case err = <-errs:
-	case <-m.failed:
-		err = m.cause
-	}
-	if err != nil {
+	if err := m.await(ended); err != nil {
 		m.fail(err)
 		m.cfg.Log.Warn("catalog mirror did not close", "dir", m.dir, "err", err)
 	}

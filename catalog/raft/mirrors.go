@@ -59,9 +59,6 @@ func (s *mirrors) eachLocked(fn func(*mirror) error) error {
 	members := s.list()
 	if len(members) == 1 {
 		if err := fn(members[0]); err != nil {
-			if errors.Is(err, errClosed) {
-				return err
-			}
 			return errors.Join(err, s.drop())
 		}
 		return nil
